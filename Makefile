@@ -1,0 +1,30 @@
+# The two commands that matter: make local, make test. `make` alone prints them all.
+.DEFAULT_GOAL := help
+.PHONY: help local remove test lint
+PLAY = .venv/bin/ansible-playbook $(BECOME)
+# Without root, and with a sudo that asks for a password, Ansible has to ask for it.
+BECOME = $(shell [ "$$(id -u)" = 0 ] || docker info >/dev/null 2>&1 || sudo -n true 2>/dev/null || echo --ask-become-pass)
+DATA = no
+
+help: ## print these lines
+	@awk -F ' *:.*## *' '/^[a-z-]+:.*##/ { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+local: .venv/installed ## put the whole site on this machine, in Docker Compose
+	@$(PLAY) -i inventories/local playbooks/deploy-site.yml
+
+remove: .venv/installed ## take the site away; DATA=yes gives up its data, too
+	@$(PLAY) -i inventories/local playbooks/remove-site.yml -e platform_remove_data=$(DATA)
+
+test: .venv/installed-test ## run all tests; ONLY=<part> runs one of them
+	@.venv/bin/python tests/run.py $(ONLY)
+
+lint: .venv/installed-test ## run the linters
+	@.venv/bin/python tests/run.py lint
+
+.venv/installed: requirements.txt
+	@files/bootstrap/venv.sh
+	@touch $@
+
+.venv/installed-test: .venv/installed pyproject.toml
+	@.venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	@touch $@

@@ -1,0 +1,50 @@
+"""Judges the variables of a play against the argument specs of its roles, in sentences for the user."""
+
+import difflib
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+
+def argument_options(specs):
+    """Return the options of all roles' ``main``, but for the secrets: their vault may not be there yet.
+
+    ``specs`` is the content of ``meta/argument_specs.yml`` by role.
+    """
+    return {
+        name: option
+        for spec in specs.values()
+        for name, option in spec["argument_specs"]["main"]["options"].items()
+        if not option.get("no_log")
+    }
+
+
+def argument_problems(values, specs):
+    """Return a sentence for each of ``values`` (name: value, None where undefined) that its option does not accept."""
+    given = {name: value for name, value in values.items() if value is not None}
+    problems = ArgumentSpecValidator(argument_options(specs)).validate(given).error_messages
+    return [f"{problem}. roles/<role>/README.md says what each variable takes." for problem in problems]
+
+
+def unknown_variables(names, specs):
+    """Return a sentence for each of ``names`` that begins with a role's name and is none of its documented variables."""
+    known = {
+        role: {name for entry in spec["argument_specs"].values() for name in entry["options"]}
+        for role, spec in specs.items()
+    }
+    everything = sorted(set().union(*known.values()))
+    sentences = []
+    for name in sorted(names):
+        role = next((role for role in known if name.startswith(f"{role}_")), None)
+        if role and name not in known[role]:
+            close = difflib.get_close_matches(name, everything, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"roles/{role}/README.md lists what there is."
+            sentences.append(f"There is no variable {name}: {hint}")
+    return sentences
+
+
+class FilterModule:
+    """Make the functions above known to Ansible."""
+
+    def filters(self):
+        """Return them by name."""
+        return {function.__name__: function for function in (argument_options, argument_problems, unknown_variables)}

@@ -1,0 +1,73 @@
+"""What the roles promise in their documentation is what they do."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+ROLES = sorted(path.parents[1] for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
+
+
+def load(path):
+    """Return the content of a YAML file."""
+    return yaml.safe_load(path.read_text())
+
+
+def test_every_role_has_its_parts():
+    assert {path.name for path in (ROOT / "roles").iterdir()} == {role.name for role in ROLES}
+    for role in ROLES:
+        for part in ("defaults/main.yml", "meta/main.yml", "README.md", "tasks"):
+            assert (role / part).exists(), f"roles/{role.name} has no {part}"
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_defaults_and_argument_specs_agree(role):
+    entries = load(role / "meta/argument_specs.yml")["argument_specs"]
+    options = {name: option for entry in entries.values() for name, option in entry["options"].items()}
+    documented = {name: option["default"] for name, option in options.items() if not option.get("required")}
+    assert load(role / "defaults/main.yml") == documented
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_names_begin_with_the_role(role):
+    for name in load(role / "defaults/main.yml"):
+        assert name.startswith(f"{role.name}_")
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_secrets_come_from_the_vault_and_are_not_logged(role):
+    for entry in load(role / "meta/argument_specs.yml")["argument_specs"].values():
+        for name, option in entry["options"].items():
+            from_vault = "vault_" in str(option.get("default", ""))
+            assert from_vault <= option.get("no_log", False), name
+
+
+def test_only_platform_knows_the_platform():
+    for path in ROOT.glob("roles/*/tasks/**/*.yml"):
+        if path.relative_to(ROOT).parts[1] != "platform":
+            assert "platform_name" not in path.read_text(), path
+
+
+def test_readmes_are_current():
+    run = subprocess.run([sys.executable, ROOT / "tests/readmes.py", "--check"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout
+
+
+def test_collections_are_those_of_the_bundle():
+    galaxy = Path(sys.executable).with_name("ansible-galaxy")
+    listed = json.loads(subprocess.check_output([galaxy, "collection", "list", "--format", "json"], text=True))
+    installed = {name: entry["version"] for collections in listed.values() for name, entry in collections.items()}
+    for collection in load(ROOT / "requirements.yml")["collections"]:
+        assert installed[collection["name"]] == collection["version"]
+
+
+def test_inventories_hold_only_what_differs():
+    defaults = {name: value for role in ROLES for name, value in load(role / "defaults/main.yml").items()}
+    for path in ROOT.glob("inventories/*/group_vars/all/*.yml"):
+        if path.name != "vault.yml":
+            for name, value in load(path).items():
+                assert name not in defaults or defaults[name] != value, f"{path}: {name} has its default's value"
