@@ -15,10 +15,10 @@ BEGIN, END = "<!-- variables: from meta/argument_specs.yml -->", "<!-- /variable
 
 
 def markup(text):
-    """Return a description with Ansible's ``C(...)`` as Markdown code, on one line."""
+    """Return a description with Ansible's ``C(...)`` and ``V(...)`` as Markdown code, on one line."""
     if isinstance(text, list):
         text = " ".join(text)
-    return re.sub(r"C\(([^)]*)\)", r"`\1`", " ".join(text.split())).replace("|", "\\|")
+    return re.sub(r"\b[CV]\(([^)]*)\)", r"`\1`", " ".join(text.split())).replace("|", "\\|")
 
 
 def default(option):
