@@ -19,9 +19,8 @@ def argument_options(specs):
 
 
 def argument_problems(values, specs):
-    """Return a sentence for each of ``values`` (name: value, None where undefined) that its option does not accept."""
-    given = {name: value for name, value in values.items() if value is not None}
-    problems = ArgumentSpecValidator(argument_options(specs)).validate(given).error_messages
+    """Return a sentence for each option that does not accept what ``values`` has for it, or has nothing for it."""
+    problems = ArgumentSpecValidator(argument_options(specs)).validate(values).error_messages
     return [f"{problem}. roles/<role>/README.md says what each variable takes." for problem in problems]
 
 
