@@ -1,7 +1,9 @@
 # The two commands that matter: make local, make test. `make` alone prints them all.
 .DEFAULT_GOAL := help
 .PHONY: help local remove test lint
-PLAY = .venv/bin/ansible-playbook $(BECOME)
+# The vault's password client and molecule find the environment's programs there, as after `. .venv/bin/activate`.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+PLAY = ansible-playbook $(BECOME)
 # Without root, and with a sudo that asks for a password, Ansible has to ask for it.
 BECOME = $(shell [ "$$(id -u)" = 0 ] || docker info >/dev/null 2>&1 || sudo -n true 2>/dev/null || echo --ask-become-pass)
 DATA = no
@@ -25,6 +27,6 @@ lint: .venv/installed-test ## run the linters
 	@files/bootstrap/venv.sh
 	@touch $@
 
-.venv/installed-test: .venv/installed pyproject.toml
+.venv/installed-test: .venv/installed tests/requirements.txt
 	@.venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
 	@touch $@

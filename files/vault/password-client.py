@@ -2,16 +2,54 @@
 """Print the vault password for a label (an Ansible vault client script).
 
 The password is the content of ``~/.config/tandem/<label>.vault-password`` (``XDG_CONFIG_HOME`` is respected), readable by its
-owner alone. The label ``local`` stands for a vault of throw-away values: its password is generated when there is none.
+owner alone. The labels ``local`` and ``tests`` stand for vaults of throw-away values: their passwords are generated when there
+are none.
 
 Ansible calls ``password-client.py --vault-id <label>``, as "Storing and accessing vault passwords" in its documentation says.
 """
 
 import argparse
+import hashlib
+import hmac
 import os
 import secrets
 import sys
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def vaults():
+    """Return the vaults of the inventories that a play was asked for, as far as this machine lets one see the command."""
+    try:
+        program, *arguments = Path(f"/proc/{os.getppid()}/cmdline").read_text().split("\0")[1:]
+    except (OSError, ValueError):
+        return []
+    if not program.endswith("/ansible-playbook"):
+        return []
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-i", "--inventory", action="append", type=Path)
+    inventories = parser.parse_known_args(arguments)[0].inventory or [ROOT / "inventories/local"]
+    folders = (path if path.is_dir() else path.parent for path in inventories)
+    return [vault for folder in folders if (vault := folder / "group_vars/all/vault.yml").is_file()]
+
+
+def opens(password, lines):
+    """Tell whether a password opens the vault that these lines are the body of: its key's second part signs its text."""
+    salt, digest, text = map(bytes.fromhex, bytes.fromhex("".join(lines)).decode().split())
+    key = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 10_000, 80)[32:64]
+    return hmac.compare_digest(hmac.digest(key, text, "sha256"), digest)
+
+
+def check(password, label, file):
+    """Exit with a sentence where a password opens nothing: Ansible names neither the vault then, nor a way out."""
+    for vault in vaults():
+        header, *lines = vault.read_text().split()
+        if header == f"$ANSIBLE_VAULT;1.2;AES256;{label}" and not opens(password, lines):
+            sys.exit(
+                f"The password in {file} does not open {vault}: put the right one there. Where it is lost, so is the vault: "
+                "remove it, give the site's data up with `make remove DATA=yes`, and start afresh."
+            )
 
 
 def main() -> str:
@@ -22,7 +60,7 @@ def main() -> str:
 
     folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "tandem"
     file = folder / f"{label}.vault-password"
-    if label == "local" and not file.exists():
+    if label in THROW_AWAY and not file.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
@@ -31,7 +69,9 @@ def main() -> str:
             pass
     if not file.exists():
         sys.exit(f"There is no password for the vault '{label}': write it to {file}, readable by you alone.")
-    return file.read_text().strip()
+    password = file.read_text().strip()
+    check(password, label, file)
+    return password
 
 
 if __name__ == "__main__":

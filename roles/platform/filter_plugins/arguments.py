@@ -19,23 +19,32 @@ def argument_options(specs):
 
 
 def argument_problems(values, specs):
-    """Return a sentence for each option that does not accept what ``values`` has for it, or has nothing for it."""
+    """Return a sentence for each option that does not accept what ``values`` has for it."""
     problems = ArgumentSpecValidator(argument_options(specs)).validate(values).error_messages
     return [f"{problem}. roles/<role>/README.md says what each variable takes." for problem in problems]
 
 
+def missing_variables(names, specs):
+    """Return a sentence for each required option that is not among ``names``: what refers to it could not be judged."""
+    required = [name for name, option in argument_options(specs).items() if option.get("required")]
+    return [
+        f"{name} is required and not set: roles/<role>/README.md says what it takes, the inventory's group_vars is its place."
+        for name in sorted(set(required).difference(names))
+    ]
+
+
 def unknown_variables(names, specs):
-    """Return a sentence for each of ``names`` that begins with a role's name and is none of its documented variables."""
+    """Return a sentence for each of ``names`` that begins with a role's name, or nearly is a role's variable, and is none."""
     known = {
-        role: {name for entry in spec["argument_specs"].values() for name in entry["options"]}
-        for role, spec in specs.items()
+        role: {name for entry in spec["argument_specs"].values() for name in entry["options"]} for role, spec in specs.items()
     }
     everything = sorted(set().union(*known.values()))
     sentences = []
-    for name in sorted(names):
+    for name in sorted(set(names).difference(everything)):
         role = next((role for role in known if name.startswith(f"{role}_")), None)
-        if role and name not in known[role]:
-            close = difflib.get_close_matches(name, everything, n=1)
+        # A slip in the role's name is told by the rest; a stranger's variable has to be very near to be taken for one.
+        close = difflib.get_close_matches(name, everything, n=1, cutoff=0.85 if role else 0.9)
+        if role or close:
             hint = f"did you mean {close[0]}?" if close else f"roles/{role}/README.md lists what there is."
             sentences.append(f"There is no variable {name}: {hint}")
     return sentences
@@ -46,4 +55,5 @@ class FilterModule:
 
     def filters(self):
         """Return them by name."""
-        return {function.__name__: function for function in (argument_options, argument_problems, unknown_variables)}
+        functions = argument_options, argument_problems, missing_variables, unknown_variables
+        return {function.__name__: function for function in functions}

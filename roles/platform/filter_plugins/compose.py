@@ -72,7 +72,7 @@ def file_changes(wanted, found, folder):
         )
 
     return {
-        "folders": [path for path in folders if path == "." and not present or path != "." and not same(path, FOLDER_MODE)],
+        "folders": [path for path in folders if (not present if path == "." else not same(path, FOLDER_MODE))],
         "files": sorted(path for path, content in wanted.items() if not same(path, FILE_MODE, content)),
         "stale": sorted(set(present) - set(wanted) - set(folders)),
     }
