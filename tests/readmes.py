@@ -32,9 +32,7 @@ def default(option):
 
 def table(entry):
     """Return the Markdown table of an entry point's options, sorted as they stand."""
-    rows = [
-        f"| `{name}` | {default(option)} | {markup(option['description'])} |" for name, option in entry["options"].items()
-    ]
+    rows = [f"| `{name}` | {default(option)} | {markup(option['description'])} |" for name, option in entry["options"].items()]
     return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows])
 
 

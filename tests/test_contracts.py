@@ -1,6 +1,7 @@
 """What the roles promise in their documentation is what they do."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +72,16 @@ def test_inventories_hold_only_what_differs():
         if path.name != "vault.yml":
             for name, value in load(path).items():
                 assert name not in defaults or defaults[name] != value, f"{path}: {name} has its default's value"
+
+
+def test_every_role_has_a_scenario():
+    scenarios = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}
+    assert scenarios >= {role.name for role in ROLES} | {"default", "site"}
+
+
+def test_pre_commit_runs_clean(tmp_path):
+    program = Path(sys.executable).with_name("pre-commit")
+    environment = os.environ | {"PRE_COMMIT_HOME": str(tmp_path)}
+    run = subprocess.run([program, "run", "--all-files"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "ansible-lint" not in run.stdout, "the slow ones are not for every commit"

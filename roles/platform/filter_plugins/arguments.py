@@ -1,6 +1,7 @@
 """Judges the variables of a play against the argument specs of its roles, in sentences for the user."""
 
 import difflib
+import json
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
@@ -20,7 +21,9 @@ def argument_options(specs):
 
 def argument_problems(values, specs):
     """Return a sentence for each option that does not accept what ``values`` has for it."""
-    problems = ArgumentSpecValidator(argument_options(specs)).validate(values).error_messages
+    # By JSON: plain values, which are quicker to copy than those that Ansible hands over, and no reason to warn.
+    options, values = json.loads(json.dumps([argument_options(specs), values]))
+    problems = ArgumentSpecValidator(options).validate(values).error_messages
     return [f"{problem}. roles/<role>/README.md says what each variable takes." for problem in problems]
 
 

@@ -1,0 +1,231 @@
+"""Sites of the tests' own: a copy of the checkout, a name, a port and a vault each; nothing of the user's is touched."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parents[1]
+NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "vault.yml", "rendered", "tests", "molecule", "benchmarks")
+SITES = []  # those that exist now
+
+
+def docker(*arguments, check=True):
+    """Return what a docker command prints."""
+    run = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    assert run.returncode == 0 or not check, f"docker {' '.join(arguments)}: {run.stderr}"
+    return run.stdout.strip()
+
+
+def eventually(condition, within=180):
+    """Return the first true answer of a condition; fail when there is none in so many seconds."""
+    end = time.monotonic() + within
+    while not (answer := condition()):
+        assert time.monotonic() < end, f"not within {within} s: {condition.__name__}"
+        time.sleep(0.1)
+    return answer
+
+
+def free_port():
+    """Return a port that nothing listens on, and no site will."""
+    for port in sorted(set(range(18100, 18200)).difference(site.port for site in SITES)):
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError("No port from 18100 to 18199 is free.")
+
+
+class Play:
+    """One run of a playbook."""
+
+    def __init__(self, command, log, **settings):
+        self.log = log
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, **settings)
+
+    @property
+    def output(self):
+        """What it has printed so far."""
+        return self.log.read_text()
+
+    @property
+    def said(self):
+        """The same on one line, however it was wrapped."""
+        return " ".join(self.output.split())
+
+    @property
+    def end_of_output(self):
+        """The last lines, for whoever reads of a failure."""
+        return "\n".join(self.output.splitlines()[-60:])
+
+    @property
+    def changed(self):
+        """The number of changes, from the recap."""
+        return int(re.search(r"changed=(\d+)", self.output)[1])
+
+    def reach(self, text):
+        """Wait until it has printed this."""
+        eventually(lambda: text in self.said or self.process.poll() is not None)
+        assert text in self.said, self.end_of_output
+
+    def end(self, sign=None):
+        """Wait until it is over, on a signal or by itself."""
+        if sign:
+            self.process.send_signal(sign)
+        self.process.wait(timeout=600)
+        return self
+
+    def succeeded(self):
+        """Wait until it is over, and well."""
+        assert self.end().process.returncode == 0, self.end_of_output
+        return self
+
+    def failed(self):
+        """Wait until it is over, and not well."""
+        assert self.end().process.returncode > 0, self.end_of_output
+        return self
+
+
+class Site:
+    """A site that a test deploys, asks, harms and removes."""
+
+    def __init__(self, folder, instance, **variables):
+        self.folder = folder
+        self.instance = instance
+        self.port = free_port()
+        self.variables = {
+            "platform_instance": instance,
+            "nginx_published_port": self.port,
+            **variables,
+        }
+        self.checkout = shutil.copytree(ROOT, folder / "checkout", ignore=NOT_COPIED)
+        self.environment = os.environ | {
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "XDG_STATE_HOME": str(folder / "state"),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+        }
+        self.project = folder / "state" / instance
+        self.session = requests.Session()
+        self.plays = []
+
+    def start(self, playbook, *options, through=(), **variables):
+        """Start a playbook with these variables on top of the site's; `through` is a command to start it by."""
+        command = [*through, Path(sys.executable).with_name("ansible-playbook"), f"playbooks/{playbook}.yml", *options]
+        command += ["--extra-vars", json.dumps(self.variables | variables)]
+        log = self.folder / f"play-{len(self.plays)}.log"
+        self.plays.append(Play(command, log, cwd=self.checkout, env=self.environment))
+        return self.plays[-1]
+
+    def deploy(self, *options, **variables):
+        """Start the deployment."""
+        return self.start("deploy-site", *options, **variables)
+
+    def get(self, path="/", accept="*/*"):
+        """Ask the site."""
+        return self.session.get(f"http://127.0.0.1:{self.port}{path}", headers={"Accept": accept}, timeout=60)
+
+    def sign_in(self):
+        """Sign in to the admin and return the page that comes after."""
+        form = self.get("/admin/login/")
+        password = (self.project / "secrets/django_superuser_password").read_text()
+        fields = {"username": "admin", "password": password, "csrfmiddlewaretoken": form.cookies["csrftoken"]}
+        return self.session.post(f"{form.url}?next=/admin/", fields, timeout=60)
+
+    def container(self, service):
+        """Return the name of a service's container."""
+        return f"{self.instance}-{service}-1"
+
+    def inspect(self, service, field):
+        """Return a field of a service's container; nothing, where there is none."""
+        return docker("inspect", "--format", f"{{{{{field}}}}}", self.container(service), check=False)
+
+    def remains(self):
+        """What the engine has of this site, as the command that removes it: names."""
+        ours = ["--quiet", "--filter", f"label=com.docker.compose.project={self.instance}"]
+        return {
+            ("rm", "--force", "--volumes"): docker("ps", "--all", *ours).split(),
+            ("volume", "rm"): docker("volume", "ls", *ours).split(),
+            ("network", "rm"): docker("network", "ls", *ours).split(),
+            ("rmi", "--force"): docker(
+                "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference=*/*:{self.instance}-*"
+            ).split(),
+        }
+
+    def traces(self):
+        """Whatever there is of this site: on the engine, in its folder, a vault."""
+        paths = [self.project, self.checkout / "inventories/local/group_vars/all/vault.yml"]
+        return [*chain(*self.remains().values()), *(path for path in paths if path.exists())]
+
+    def processes(self):
+        """Whatever its plays started and runs still: an interrupted one may leave some that end by themselves."""
+        ours = os.fsencode(f"XDG_STATE_HOME={self.folder}/")
+        return [path for path in Path("/proc").glob("[0-9]*/environ") if ours in contents(path)]
+
+    def logs(self):
+        """The last lines of each of its containers, for whoever reads of a failure."""
+        names = docker("ps", "--all", "--format", "{{.Names}}", "--filter", f"label=com.docker.compose.project={self.instance}")
+        for name in names.split():
+            run = subprocess.run(["docker", "logs", "--tail=20", name], capture_output=True, text=True, check=False)
+            yield f"--- {name}\n{run.stdout}{run.stderr}"
+
+    def __enter__(self):
+        SITES.append(self)
+        self.clear()  # what a run that was killed has left
+        return self
+
+    def __exit__(self, *_):
+        for play in self.plays:
+            if play.process.poll() is None:
+                play.end(signal.SIGTERM)
+        eventually(lambda: not self.processes())
+        self.clear()
+        SITES.remove(self)
+
+    def clear(self):
+        """Remove what the engine has of it."""
+        for command, names in self.remains().items():
+            if names:
+                docker(*command, *names)
+
+
+def contents(path):
+    """Return a process's file; nothing, where the process has ended meanwhile or is another user's."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.fixture(scope="module")
+def new_site(request, tmp_path_factory):
+    """Make sites that are gone when the module's tests are over."""
+    with ExitStack() as stack:
+
+        def make(name, **variables):
+            return stack.enter_context(Site(tmp_path_factory.mktemp(name), f"tandem-{name}", **variables))
+
+        yield make
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Let a failure bring the containers' logs along."""
+    report = yield
+    if report.failed:
+        report.sections.append(("the containers' last lines", "\n".join(line for site in SITES for line in site.logs())))
+    return report

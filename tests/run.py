@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""Run the tests, all of them or the parts that are named: ``tests/run.py mysql redis``, or ``make test ONLY="mysql redis"``.
+
+Says what runs while it runs, prints all that a failing part wrote, goes on with the next one, and ends with a table and one
+line. Everything that a part wrote is in .artifacts/logs, too.
+"""
+
+import fcntl
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+LOGS = ROOT / ".artifacts" / "logs"
+CACHE = Path.home() / ".cache" / "tandem"
+BIN = Path(sys.executable).parent
+PATIENCE = 20 * 60  # seconds for one command, so that nothing hangs for ever
+
+ENVIRONMENT = os.environ | {
+    "PATH": f"{BIN}:{os.environ['PATH']}",
+    "NO_COLOR": "1",
+    "ANSIBLE_NOCOLOR": "1",
+    "PYTHONUNBUFFERED": "1",
+    "MOLECULE_COMMAND_BORDERS": "false",
+    "MOLECULE_REPORT": "false",
+}
+# What a command writes that tells how far it is: molecule's steps, pytest's percentages.
+STEP = re.compile(r"\[\w+ > (?P<step>\w+)\] Executing$|\[ *(?P<percent>\d+%)\]$")
+
+
+def linters():
+    """Return the linters, as name and command: all hooks of .pre-commit-config.yaml."""
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    return [(hook["id"], shlex.split(hook["entry"])) for repo in config["repos"] for hook in repo["hooks"]]
+
+
+def pytest(module):
+    """Return the commands that run one module of tests."""
+    return [("", ["pytest", "--color=no", str(module.relative_to(ROOT))])]
+
+
+def molecule(scenario):
+    """Return the commands that run one scenario; what all of them share is created before and destroyed after all."""
+    return [("", ["molecule", "test", "--destroy=never", "--scenario-name", scenario])]
+
+
+def table():
+    """Return the parts in the order in which they run, as name and commands."""
+    modules = {path.stem.removeprefix("test_").replace("_", "-"): path for path in sorted(ROOT.glob("tests/test_*.py"))}
+    scenarios = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")} - {"default"}
+    parts = {"lint": linters(), "contracts": pytest(modules.pop("contracts"))}
+    parts |= {name: molecule(name) for name in sorted(scenarios, key=lambda name: (name == "site", name))}
+    return parts | {name: pytest(module) for name, module in modules.items()}
+
+
+SET_UP = [("reset", ["molecule", "reset"]), ("", ["molecule", "create"])]
+TIDY_UP = [("", ["molecule", "destroy"])]
+WITHOUT_ENGINE = {"lint", "contracts"}
+
+
+def run(command, log):
+    """Run a command, show its steps and write its output to a log; return the output and whether it went well."""
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    timer = threading.Timer(PATIENCE, os.killpg, [process.pid, signal.SIGKILL])
+    timer.start()
+    lines = []
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            log.write(line)
+            if match := STEP.search(line.rstrip()):
+                print(match["step"] or match["percent"], end=" ", flush=True)
+        return "".join(lines), process.wait() == 0
+    except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+        raise
+    finally:
+        timer.cancel()
+
+
+def run_part(name, commands):
+    """Run a part to its end, print what its failing commands wrote, and return whether it passed and how long it took."""
+    start = time.monotonic()
+    failures = []
+    print(f"{name:<15}", end=" ", flush=True)
+    with (LOGS / f"{name}.log").open("w") as log:
+        for title, command in commands:
+            print(title, end=" " if title else "", flush=True)
+            output, good = run(command, log)
+            if not good:
+                failures.append(f"$ {shlex.join(command)}\n{output}")
+    seconds = time.monotonic() - start
+    print(f"{'FAILED' if failures else 'passed'} in {seconds:.0f} s", flush=True)
+    for failure in failures:
+        print(f"\n{failure}", flush=True)
+    return not failures, seconds
+
+
+def run_all(parts):
+    """Run the parts, with what those on the engine need before and after them; return their results by name."""
+    results = {}
+    on_engine = [name for name in parts if name not in WITHOUT_ENGINE]
+    for name in parts:
+        if name not in on_engine:
+            results[name] = run_part(name, parts[name])
+    if on_engine:
+        try:
+            results["set-up"] = run_part("set-up", SET_UP)
+            for name in on_engine if results["set-up"][0] else []:
+                results[name] = run_part(name, parts[name])
+                if not results[name][0] and (ROOT / "molecule" / name).is_dir():
+                    with (LOGS / f"{name}.log").open("a") as log:
+                        run(["molecule", "cleanup", "--scenario-name", name], log)
+                        print()
+        finally:
+            results["left-behind"] = run_part("left-behind", TIDY_UP)
+    return results
+
+
+def main(names):
+    """Run what is named, or everything; return the exit status."""
+    parts = table()
+    if unknown := sorted(set(names) - set(parts)):
+        print(f"There is no part {', '.join(unknown)}. The parts are: {' '.join(parts)}", file=sys.stderr)
+        return 2
+    LOGS.mkdir(parents=True, exist_ok=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "tests.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Other tests run on this machine; waiting for them to end.", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        start = time.monotonic()
+        results = run_all({name: commands for name, commands in parts.items() if not names or name in names})
+
+    print(f"\n{'part':<15} {'':<6} seconds")
+    for name, (passed, seconds) in results.items():
+        print(f"{name:<15} {'passed' if passed else 'FAILED':<6} {seconds:>7.0f}")
+    print(f"{'everything':<15} {'':<6} {time.monotonic() - start:>7.0f}\n")
+    failed = sum(not passed for passed, _ in results.values())
+    print(f"{len(results) - failed} passed, {failed} failed")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
