@@ -1,5 +1,6 @@
 """Sites of the tests' own: a copy of the checkout, a name, a port and a vault each; nothing of the user's is touched."""
 
+import fcntl
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from itertools import chain
@@ -78,10 +80,14 @@ class Play:
         """The number of changes, from the recap."""
         return int(re.search(r"changed=(\d+)", self.output)[1])
 
+    def until(self, condition):
+        """Wait until the condition holds, which has to be while it runs."""
+        answer = eventually(lambda: condition() or (self.process.poll() is not None and self))
+        assert answer is not self, self.end_of_output
+
     def reach(self, text):
         """Wait until it has printed this."""
-        eventually(lambda: text in self.said or self.process.poll() is not None)
-        assert text in self.said, self.end_of_output
+        self.until(lambda: text in self.said)
 
     def end(self, sign=None):
         """Wait until it is over, on a signal or by itself."""
@@ -211,8 +217,16 @@ def contents(path):
         return b""
 
 
+@pytest.fixture(scope="session")
+def alone():
+    """Wait for other runs of these tests: the names are always the same, and a port is free until it is used."""
+    with (Path(tempfile.gettempdir()) / f"tandem-tests-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="module")
-def new_site(request, tmp_path_factory):
+def new_site(alone, tmp_path_factory):
     """Make sites that are gone when the module's tests are over."""
     with ExitStack() as stack:
 

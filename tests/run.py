@@ -115,22 +115,29 @@ def run_part(name, commands):
     return not failures, seconds
 
 
+def run_on_engine(name, commands):
+    """Run a part that uses the engine, and see to it that a scenario takes away what it made however it ended."""
+    passed = False
+    try:
+        passed, seconds = run_part(name, commands)
+    finally:
+        if not passed and (ROOT / "molecule" / name).is_dir():
+            with (LOGS / f"{name}.log").open("a") as log:
+                run(["molecule", "cleanup", "--scenario-name", name], log)
+                print("\n")
+    return passed, seconds
+
+
 def run_all(parts):
     """Run the parts, with what those on the engine need before and after them; return their results by name."""
-    results = {}
-    on_engine = [name for name in parts if name not in WITHOUT_ENGINE]
-    for name in parts:
-        if name not in on_engine:
-            results[name] = run_part(name, parts[name])
+    results = {name: run_part(name, commands) for name, commands in parts.items() if name in WITHOUT_ENGINE}
+    on_engine = {name: commands for name, commands in parts.items() if name not in WITHOUT_ENGINE}
     if on_engine:
         try:
             results["set-up"] = run_part("set-up", SET_UP)
-            for name in on_engine if results["set-up"][0] else []:
-                results[name] = run_part(name, parts[name])
-                if not results[name][0] and (ROOT / "molecule" / name).is_dir():
-                    with (LOGS / f"{name}.log").open("a") as log:
-                        run(["molecule", "cleanup", "--scenario-name", name], log)
-                        print()
+            ready = results["set-up"][0]
+            for name, commands in on_engine.items():
+                results[name] = run_on_engine(name, commands) if ready else (False, 0)
         finally:
             results["left-behind"] = run_part("left-behind", TIDY_UP)
     return results

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import contents, docker, eventually
+from conftest import contents, docker
 
 # Namespaces of its own for a command: with a disk that is full soon, or without an engine and without root.
 FULL_DISK = 'mount -t tmpfs -o size=12k none "$0" && exec "$@"'
@@ -162,22 +162,22 @@ def test_a_run_interrupted_at_any_phase_and_run_again(site):
     (site.checkout / "django_site/changed.txt").write_text("So that there is an image to build.\n")
     play = site.deploy()
     play.reach("Build tandem/django:")
-    eventually(lambda: any(b"buildx" in contents(path.with_name("cmdline")) for path in site.processes()))
+    play.until(lambda: any(b"buildx" in contents(path.with_name("cmdline")) for path in site.processes()))
     play.end(signal.SIGINT)
     assert not site.project.exists()
 
     play = site.deploy()
-    eventually(lambda: list(site.project.rglob("*.*")))
+    play.until(lambda: list(site.project.rglob("*.*")))
     play.end(signal.SIGKILL)
     assert "Bring up" in play.output
     assert not site.remains()[("rm", "--force", "--volumes")]
 
     play = site.deploy()
-    eventually(lambda: docker("ps", "--quiet", "--filter", f"name={site.instance}-release"))
+    play.until(lambda: docker("ps", "--quiet", "--filter", f"name={site.instance}-release"))
     play.end(signal.SIGKILL)
 
     play = site.deploy()
-    eventually(lambda: site.inspect("django", ".State.Running") == "true")
+    play.until(lambda: site.inspect("django", ".State.Running") == "true")
     play.end(signal.SIGINT)
 
     site.deploy().succeeded()

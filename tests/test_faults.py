@@ -22,7 +22,7 @@ def sites(new_site):
     harmed = new_site("faults", django_environment=timeouts, nginx_proxy_read_timeout=f"{PROXY}s")
     slow = new_site("faults-slow", redis_enabled=False, memcached_enabled=False)
     slow_play, harmed_play = slow.deploy(), harmed.deploy()
-    eventually(lambda: slow.inspect("mysql", ".State.Running") == "true")
+    slow_play.until(lambda: slow.inspect("mysql", ".State.Running") == "true")
     docker("update", "--cpus", "0.02", slow.container("mysql"))
     harmed_play.succeeded()
     return SimpleNamespace(harmed=harmed, slow=slow, slow_play=slow_play)

@@ -80,7 +80,7 @@ class Registry:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory):
+def registry(alone, tmp_path_factory):
     if not shutil.which("docker-registry"):
         module = ["apt", "--args", "name=docker-registry install_recommends=false update_cache=true policy_rc_d=101"]
         become = [] if os.geteuid() == 0 else ["--become"]
@@ -95,7 +95,7 @@ def registry(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def site(new_site, registry):
+def site(registry, new_site):  # in this order: the containers go before their images
     site = new_site("pulled", image_registry=registry.address, image_registry_username=USERNAME)
     (site.folder / "tmp").mkdir()
     site.environment["TMPDIR"] = str(site.folder / "tmp")
@@ -114,7 +114,7 @@ def test_a_wrong_password(site):
 
 def test_a_registry_that_stops_half_way(site, registry):
     play = site.deploy(image_registry_password=PASSWORD)
-    eventually(registry.images)
+    play.until(registry.images)
     registry.kill()
     said = play.failed().said
     assert f"The registry did not deliver {registry.address}/library/" in said

@@ -1,0 +1,3 @@
+module tandem.example/demo-cluster/pause
+
+go 1.24.0
