@@ -78,6 +78,11 @@ class Registry:
         """Return the names of the images that the engine has from here, or would push here."""
         return docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={self.address}/*/*").split()
 
+    def forget(self):
+        """Remove them."""
+        for name in self.images():
+            docker("rmi", "--force", name)
+
 
 @pytest.fixture(scope="module")
 def registry(alone, tmp_path_factory):
@@ -87,11 +92,11 @@ def registry(alone, tmp_path_factory):
         ansible = Path(sys.executable).with_name("ansible")
         subprocess.run([ansible, "localhost", "--module-name", *module, *become], cwd=ROOT, check=True, capture_output=True)
     registry = Registry(tmp_path_factory.mktemp("registry"))
+    registry.forget()  # what a run that was killed has left
     registry.start()
     yield registry
     registry.kill()
-    for name in registry.images():
-        docker("rmi", "--force", name)
+    registry.forget()
 
 
 @pytest.fixture(scope="module")
