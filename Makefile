@@ -1,6 +1,6 @@
 # The two commands that matter: make local, make test. `make` alone prints them all.
 .DEFAULT_GOAL := help
-.PHONY: help local remove test lint
+.PHONY: help local remove production test lint
 # The vault's password client and molecule find the environment's programs there, as after `. .venv/bin/activate`.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PLAY = ansible-playbook $(BECOME)
@@ -16,6 +16,11 @@ local: .venv/installed ## put the whole site on this machine, in Docker Compose
 
 remove: .venv/installed ## take the site away; DATA=yes gives up its data, too
 	@$(PLAY) -i inventories/local playbooks/remove-site.yml -e platform_remove_data=$(DATA)
+
+production: .venv/installed ## put it on a Kubernetes that is made on this machine for it; yours takes deploy-site alone
+	@$(PLAY) playbooks/create-demo-cluster.yml
+	@$(PLAY) -i inventories/production playbooks/prepare-namespace.yml
+	@$(PLAY) -i inventories/production playbooks/deploy-site.yml
 
 test: .venv/installed-test ## run all tests; ONLY=<part> runs one of them
 	@.venv/bin/python tests/run.py $(ONLY)

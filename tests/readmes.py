@@ -55,7 +55,7 @@ def main():
         new = re.sub(
             re.escape(BEGIN) + ".*" + re.escape(END), lambda _, s=spec: section(yaml.safe_load(s.read_text())), text, flags=re.S
         )
-        if BEGIN not in text or new != text:
+        if BEGIN not in text or END not in text or new != text:
             stale.append(readme.relative_to(ROLES.parent))
             if "--check" not in sys.argv:
                 readme.write_text(new)

@@ -2,8 +2,7 @@
 """Print the vault password for a label (an Ansible vault client script).
 
 The password is the content of ``~/.config/tandem/<label>.vault-password`` (``XDG_CONFIG_HOME`` is respected), readable by its
-owner alone. The labels ``local`` and ``tests`` stand for vaults of throw-away values: their passwords are generated when there
-are none.
+owner alone. For the labels ``local``, ``production`` and ``tests`` one is generated when there is none.
 
 Ansible calls ``password-client.py --vault-id <label>``, as "Storing and accessing vault passwords" in its documentation says.
 """
@@ -17,6 +16,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+GENERATED = "local", "production", "tests"
 
 
 def vaults():
@@ -60,7 +60,7 @@ def main() -> str:
 
     folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "tandem"
     file = folder / f"{label}.vault-password"
-    if label in ("local", "tests") and not file.exists():
+    if label in GENERATED and not file.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
