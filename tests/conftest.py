@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import chain
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def eventually(condition, within=180):
 
 def free_port():
     """Return a port that nothing listens on, and no site will."""
-    for port in sorted(set(range(18100, 18200)).difference(site.port for site in SITES)):
+    for port in sorted(set(range(18100, 18200)).difference(site.port for site in SITES if isinstance(site, ComposeSite))):
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -90,9 +90,11 @@ class Play:
         self.until(lambda: text in self.said)
 
     def end(self, sign=None):
-        """Wait until it is over, on a signal or by itself."""
-        if sign:
+        """Wait until it is over, on a signal or by itself; where it does not hear the signal, a second one follows, as of a user."""
+        for _ in range(2 if sign else 0):
             self.process.send_signal(sign)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=60)
         self.process.wait(timeout=600)
         return self
 
@@ -108,31 +110,29 @@ class Play:
 
 
 class Site:
-    """A site that a test deploys, asks, harms and removes."""
+    """A site that a test deploys, asks, harms and removes; a platform's own says how it is seen there."""
+
+    inventory = ""
+    address = ""
 
     def __init__(self, folder, instance, **variables):
         self.folder = folder
         self.instance = instance
-        self.port = free_port()
-        self.variables = {
-            "platform_instance": instance,
-            "nginx_published_port": self.port,
-            **variables,
-        }
+        self.variables = {"platform_instance": instance, **variables}
         self.checkout = shutil.copytree(ROOT, folder / "checkout", ignore=NOT_COPIED)
         self.environment = os.environ | {
             "XDG_CONFIG_HOME": str(folder / "config"),
             "XDG_STATE_HOME": str(folder / "state"),
             "XDG_CACHE_HOME": str(folder / "cache"),
         }
-        self.project = folder / "state" / instance
+        self.vault = self.checkout / f"inventories/{self.inventory}/group_vars/all/vault.yml"
         self.session = requests.Session()
         self.plays = []
 
     def start(self, playbook, *options, through=(), **variables):
         """Start a playbook with these variables on top of the site's; `through` is a command to start it by."""
         command = [*through, Path(sys.executable).with_name("ansible-playbook"), f"playbooks/{playbook}.yml", *options]
-        command += ["--extra-vars", json.dumps(self.variables | variables)]
+        command += [f"--inventory=inventories/{self.inventory}", "--extra-vars", json.dumps(self.variables | variables)]
         log = self.folder / f"play-{len(self.plays)}.log"
         self.plays.append(Play(command, log, cwd=self.checkout, env=self.environment))
         return self.plays[-1]
@@ -143,14 +143,47 @@ class Site:
 
     def get(self, path="/", accept="*/*"):
         """Ask the site."""
-        return self.session.get(f"http://127.0.0.1:{self.port}{path}", headers={"Accept": accept}, timeout=60)
+        return self.session.get(f"{self.address}{path}", headers={"Accept": accept}, timeout=60)
 
     def sign_in(self):
         """Sign in to the admin and return the page that comes after."""
         form = self.get("/admin/login/")
-        password = (self.project / "secrets/django_superuser_password").read_text()
-        fields = {"username": "admin", "password": password, "csrfmiddlewaretoken": form.cookies["csrftoken"]}
+        fields = {"username": "admin", "password": self.password(), "csrfmiddlewaretoken": form.cookies["csrftoken"]}
         return self.session.post(f"{form.url}?next=/admin/", fields, timeout=60)
+
+    def processes(self):
+        """Whatever its plays started and runs still: an interrupted one may leave some that end by themselves."""
+        ours = os.fsencode(f"XDG_STATE_HOME={self.folder}/")
+        return [path for path in Path("/proc").glob("[0-9]*/environ") if ours in contents(path)]
+
+    def __enter__(self):
+        SITES.append(self)
+        self.clear()  # what a run that was killed has left
+        return self
+
+    def __exit__(self, *_):
+        for play in self.plays:
+            if play.process.poll() is None:
+                play.end(signal.SIGTERM)
+        eventually(lambda: not self.processes())
+        self.clear()
+        SITES.remove(self)
+
+
+class ComposeSite(Site):
+    """One in Docker Compose on this machine."""
+
+    inventory = "local"
+
+    def __init__(self, folder, instance, **variables):
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.project = folder / "state" / instance
+        super().__init__(folder, instance, nginx_published_port=self.port, **variables)
+
+    def password(self):
+        """Return the superuser's password."""
+        return (self.project / "secrets/django_superuser_password").read_text()
 
     def container(self, service):
         """Return the name of a service's container."""
@@ -174,13 +207,8 @@ class Site:
 
     def traces(self):
         """Whatever there is of this site: on the engine, in its folder, a vault."""
-        paths = [self.project, self.checkout / "inventories/local/group_vars/all/vault.yml"]
+        paths = [self.project, self.vault]
         return [*chain(*self.remains().values()), *(path for path in paths if path.exists())]
-
-    def processes(self):
-        """Whatever its plays started and runs still: an interrupted one may leave some that end by themselves."""
-        ours = os.fsencode(f"XDG_STATE_HOME={self.folder}/")
-        return [path for path in Path("/proc").glob("[0-9]*/environ") if ours in contents(path)]
 
     def logs(self):
         """The last lines of each of its containers, for whoever reads of a failure."""
@@ -188,19 +216,6 @@ class Site:
         for name in names.split():
             run = subprocess.run(["docker", "logs", "--tail=20", name], capture_output=True, text=True, check=False)
             yield f"--- {name}\n{run.stdout}{run.stderr}"
-
-    def __enter__(self):
-        SITES.append(self)
-        self.clear()  # what a run that was killed has left
-        return self
-
-    def __exit__(self, *_):
-        for play in self.plays:
-            if play.process.poll() is None:
-                play.end(signal.SIGTERM)
-        eventually(lambda: not self.processes())
-        self.clear()
-        SITES.remove(self)
 
     def clear(self):
         """Remove what the engine has of it."""
@@ -231,7 +246,7 @@ def new_site(alone, tmp_path_factory):
     with ExitStack() as stack:
 
         def make(name, **variables):
-            return stack.enter_context(Site(tmp_path_factory.mktemp(name), f"tandem-{name}", **variables))
+            return stack.enter_context(ComposeSite(tmp_path_factory.mktemp(name), f"tandem-{name}", **variables))
 
         yield make
 

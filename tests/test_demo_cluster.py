@@ -71,7 +71,7 @@ def test_half_made_cluster_is_removed_without_a_trace(play, task):
     for line in run.stdout:
         if task in line:
             time.sleep(1)
-            os.killpg(run.pid, signal.SIGINT)
+            os.killpg(run.pid, signal.SIGKILL)
             break
     else:
         pytest.fail(f"The playbook has no task {task}.")
