@@ -66,8 +66,18 @@ TIDY_UP = [("", ["molecule", "destroy"])]
 WITHOUT_ENGINE = {"lint", "contracts"}
 
 
-def run(command, log):
-    """Run a command, show its steps and write its output to a log; return the output and whether it went well."""
+RUNNING = set()
+STOPPED = threading.Event()
+START = time.monotonic()
+
+
+def say(name, what):
+    """Tell how far a part is, with the time since the beginning."""
+    print(f"{time.monotonic() - START:>5.0f} s  {name:<15} {what}", flush=True)
+
+
+def run(name, command, log):
+    """Run a part's command, tell its steps and write its output to a log; return the output and whether it went well."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -81,64 +91,78 @@ def run(command, log):
     )
     timer = threading.Timer(PATIENCE, os.killpg, [process.pid, signal.SIGKILL])
     timer.start()
+    RUNNING.add(process)
     lines = []
-    try:
-        for line in process.stdout:
-            lines.append(line)
-            log.write(line)
-            if match := STEP.search(line.rstrip()):
-                print(match["step"] or match["percent"], end=" ", flush=True)
-        return "".join(lines), process.wait() == 0
-    except KeyboardInterrupt:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait()
-        raise
-    finally:
-        timer.cancel()
+    for line in process.stdout:
+        lines.append(line)
+        log.write(line)
+        if match := STEP.search(line.rstrip()):
+            say(name, match["step"] or match["percent"])
+    good = process.wait() == 0
+    RUNNING.discard(process)
+    timer.cancel()
+    return "".join(lines), good
 
 
 def run_part(name, commands):
     """Run a part to its end, print what its failing commands wrote, and return whether it passed and how long it took."""
     start = time.monotonic()
     failures = []
-    print(f"{name:<15}", end=" ", flush=True)
     with (LOGS / f"{name}.log").open("w") as log:
         for title, command in commands:
-            print(title, end=" " if title else "", flush=True)
-            output, good = run(command, log)
+            if title:
+                say(name, title)
+            output, good = run(name, command, log)
             if not good:
                 failures.append(f"$ {shlex.join(command)}\n{output}")
+        if failures and (ROOT / "molecule" / name).is_dir():  # which takes away what it made however it ended
+            run(name, ["molecule", "cleanup", "--scenario-name", name], log)
     seconds = time.monotonic() - start
-    print(f"{'FAILED' if failures else 'passed'} in {seconds:.0f} s", flush=True)
+    say(name, f"{'FAILED' if failures else 'passed'} in {seconds:.0f} s")
     for failure in failures:
         print(f"\n{failure}", flush=True)
     return not failures, seconds
 
 
-def run_on_engine(name, commands):
-    """Run a part that uses the engine, and see to it that a scenario takes away what it made however it ended."""
-    passed = False
-    try:
-        passed, seconds = run_part(name, commands)
-    finally:
-        if not passed and (ROOT / "molecule" / name).is_dir():
-            with (LOGS / f"{name}.log").open("a") as log:
-                run(["molecule", "cleanup", "--scenario-name", name], log)
-                print("\n")
-    return passed, seconds
+def run_lane(parts, results, ready):
+    """Run parts one after the other, those that use the engine when the set-up is done, and note their results by name."""
+    for name, commands in parts.items():
+        if name not in (*WITHOUT_ENGINE, "set-up"):
+            ready.wait()
+            if not results["set-up"][0]:
+                results[name] = False, 0
+                continue
+        if not STOPPED.is_set():
+            results[name] = run_part(name, commands)
+        if name == "set-up":
+            results.setdefault(name, (False, 0))
+            ready.set()
 
 
 def run_all(parts):
-    """Run the parts, with what those on the engine need before and after them; return their results by name."""
-    results = {name: run_part(name, commands) for name, commands in parts.items() if name in WITHOUT_ENGINE}
-    on_engine = {name: commands for name, commands in parts.items() if name not in WITHOUT_ENGINE}
-    if on_engine:
-        try:
-            results["set-up"] = run_part("set-up", SET_UP)
-            ready = results["set-up"][0]
-            for name, commands in on_engine.items():
-                results[name] = run_on_engine(name, commands) if ready else (False, 0)
-        finally:
+    """Run the parts in two lanes, for a scenario seldom uses more than one processor; return their results by name."""
+    scenarios = {name: commands for name, commands in parts.items() if (ROOT / "molecule" / name).is_dir()}
+    others = {name: commands for name, commands in parts.items() if name not in scenarios}
+    on_engine = bool(parts.keys() - WITHOUT_ENGINE)
+    results, ready = {}, threading.Event()
+    lanes = [
+        threading.Thread(target=run_lane, args=(lane, results, ready))
+        for lane in (({"set-up": SET_UP} if on_engine else {}) | scenarios, others)
+    ]
+    try:
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.join()
+    except KeyboardInterrupt:
+        STOPPED.set()
+        for process in list(RUNNING):
+            os.killpg(process.pid, signal.SIGINT)
+        raise
+    finally:
+        for lane in lanes:
+            lane.join()
+        if on_engine:
             results["left-behind"] = run_part("left-behind", TIDY_UP)
     return results
 
@@ -157,13 +181,12 @@ def main(names):
         except BlockingIOError:
             print("Other tests run on this machine; waiting for them to end.", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        start = time.monotonic()
         results = run_all({name: commands for name, commands in parts.items() if name in (names or parts)})
 
     print(f"\n{'part':<15} {'':<6} seconds")
     for name, (passed, seconds) in results.items():
         print(f"{name:<15} {'passed' if passed else 'FAILED':<6} {seconds:>7.0f}")
-    print(f"{'everything':<15} {'':<6} {time.monotonic() - start:>7.0f}\n")
+    print(f"{'everything':<15} {'':<6} {time.monotonic() - START:>7.0f}\n")
     failed = sum(not passed for passed, _ in results.values())
     print(f"{len(results) - failed} passed, {failed} failed")
     return int(failed > 0)
