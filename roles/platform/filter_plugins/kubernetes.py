@@ -49,6 +49,14 @@ def kubernetes_wants(cluster, storage_class, autoscaled):
     return wants
 
 
+def kubernetes_contexts(text):
+    """Return the names of the contexts of a kubeconfig; none where the text is no such thing."""
+    try:
+        return [context["name"] for context in yaml.safe_load(text)["contexts"]]
+    except (yaml.YAMLError, KeyError, TypeError):
+        return []
+
+
 def merge(common, own):
     """Return two dictionaries as one, key by key; what ``own`` says wins."""
     merged = copy.deepcopy(common)
@@ -255,8 +263,8 @@ def shown(before, after):
 def kubernetes_refusal(result):
     """Return why an API refused an object, as a sentence, from a failed result of ``kubernetes.core.k8s``."""
     text = str(result.get("msg") or result.get("reason") or result)
-    message = re.search(r'"message":"((?:[^"\\]|\\.)*)"', text)
-    return (message[1].replace('\\"', '"') if message else text).rstrip(".") + "."
+    message = re.search(r'"message":"(.*?)(?<!\\)"', text)
+    return (re.sub(r'\\+"', '"', message[1]) if message else text).rstrip(".") + "."
 
 
 def kubernetes_summary(objects):
@@ -296,6 +304,7 @@ class FilterModule:
         """Return them by name."""
         functions = (
             configuration_name,
+            kubernetes_contexts,
             kubernetes_differences,
             kubernetes_due_jobs,
             kubernetes_files,

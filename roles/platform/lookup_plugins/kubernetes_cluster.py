@@ -91,10 +91,8 @@ def sentence(error):
     if status == 401 or "Unauthorized" in text:
         return "it does not accept the credentials: they are wrong, or they have expired"
     if status == 403:
-        return (
-            "the account may not: "
-            + (re.search(r'"message":"([^"]+(?:\\.[^"]*)*)', str(getattr(error, "body", ""))) or [None, text])[1]
-        )
+        message = re.search(r'"message":"(.*?)(?<!\\)"', str(getattr(error, "body", "")))
+        return "its account may not look there: " + (re.sub(r'\\+"', '"', message[1]) if message else text)
     if "certificate" in text.lower() and "verify" in text.lower():
         return "its certificate is not signed by the authority in the kubeconfig"
     for sign, meaning in (
