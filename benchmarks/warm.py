@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""How long a deployment takes that changes nothing, beside `docker compose up` of the same project, in one run.
+"""How long a deployment takes that changes nothing, beside the platform's own command for the same, in one run.
 
-    make local && benchmarks/warm.py [runs]
+    make local && benchmarks/warm.py compose [runs]
+    make production && benchmarks/warm.py kubernetes [runs]
 
 Both commands in turn, so that a busy machine is busy for both; the table has each one's seconds as minimum, median and maximum.
 """
@@ -14,9 +15,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = Path.home() / ".local/state/tandem/compose.yml"
+KUBECTL = next(iter(sorted(Path.home().glob(".cache/tandem/demo_cluster/*/bin/kubectl"))), "kubectl")
+PLAY = ["ansible-playbook", "--inventory=inventories/production"]
 COMMANDS = {
-    "make local": ["make", "--silent", "local"],
-    "docker compose up -d --wait": ["docker", "compose", "--file", PROJECT, "up", "--detach", "--wait"],
+    "compose": {
+        "make local": ["make", "--silent", "local"],
+        "docker compose up -d --wait": ["docker", "compose", "--file", PROJECT, "up", "--detach", "--wait"],
+    },
+    "kubernetes": {
+        "deploy-site.yml": [*PLAY, "playbooks/deploy-site.yml"],
+        "kubectl apply --server-side": [
+            KUBECTL,
+            f"--kubeconfig={Path.home()}/.kube/tandem-production",
+            "apply",
+            "--server-side",
+            "--field-manager=tandem",
+            "--filename=rendered/production",
+        ],
+    },
 }
 
 
@@ -29,10 +45,14 @@ def seconds(command):
 
 def main():
     """Measure both and print the table."""
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    taken = {name: [] for name in COMMANDS}
+    commands = COMMANDS[sys.argv[1]]
+    runs = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    if sys.argv[1] == "kubernetes":
+        # With the names of images and Secrets as they are: what a render offline would call them is another site.
+        subprocess.run([*PLAY, "playbooks/render-site.yml"], cwd=ROOT, check=True, capture_output=True)
+    taken = {name: [] for name in commands}
     for _ in range(runs):
-        for name, command in COMMANDS.items():
+        for name, command in commands.items():
             taken[name].append(seconds(command))
     print(f"| command ({runs} runs each, in turn) | minimum | median | maximum |\n| --- | --- | --- | --- |")
     for name, values in taken.items():

@@ -57,7 +57,8 @@ def table():
     modules = {path.stem.removeprefix("test_").replace("_", "-"): path for path in sorted(ROOT.glob("tests/test_*.py"))}
     scenarios = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")} - {"default"}
     parts = {"lint": linters(), "contracts": pytest(modules.pop("contracts"))}
-    parts |= {name: molecule(name) for name in sorted(scenarios, key=lambda name: (name == "site", name))}
+    # The one that harms the cluster comes before those that use it, the longest one last.
+    parts |= {name: molecule(name) for name in sorted(scenarios, key=lambda name: (name == "site", name != "demo_cluster", name))}
     return parts | {name: pytest(module) for name, module in modules.items()}
 
 
@@ -124,31 +125,36 @@ def run_part(name, commands):
     return not failures, seconds
 
 
-def run_lane(parts, results, ready):
-    """Run parts one after the other, those that use the engine when the set-up is done, and note their results by name."""
+def run_lane(parts, results, done):
+    """Run parts one after the other, each after those that it needs, and note their results by name."""
     for name, commands in parts.items():
-        if name not in (*WITHOUT_ENGINE, "set-up"):
-            ready.wait()
-            if not results["set-up"][0]:
-                results[name] = False, 0
-                continue
-        if not STOPPED.is_set():
+        needed = [other for other in needs(name) if other in done]
+        for other in needed:
+            done[other].wait()
+        if "set-up" in needed and not results["set-up"][0]:
+            results[name] = False, 0
+        elif not STOPPED.is_set():
             results[name] = run_part(name, commands)
-        if name == "set-up":
-            results.setdefault(name, (False, 0))
-            ready.set()
+        results.setdefault(name, (False, 0))
+        done[name].set()
+
+
+def needs(name):
+    """Return the parts that have to be over before this one begins."""
+    if name in (*WITHOUT_ENGINE, "set-up"):
+        return []
+    # That one kills and restarts the cluster that these use.
+    return ["set-up", "demo_cluster"] if name.startswith("kubernetes") else ["set-up"]
 
 
 def run_all(parts):
     """Run the parts in two lanes, for a scenario seldom uses more than one processor; return their results by name."""
-    scenarios = {name: commands for name, commands in parts.items() if (ROOT / "molecule" / name).is_dir()}
-    others = {name: commands for name, commands in parts.items() if name not in scenarios}
-    on_engine = bool(parts.keys() - WITHOUT_ENGINE)
-    results, ready = {}, threading.Event()
-    lanes = [
-        threading.Thread(target=run_lane, args=(lane, results, ready))
-        for lane in (({"set-up": SET_UP} if on_engine else {}) | scenarios, others)
-    ]
+    if parts.keys() - WITHOUT_ENGINE:
+        parts = {"set-up": SET_UP} | parts
+    first = {name: commands for name, commands in parts.items() if name == "set-up" or (ROOT / "molecule" / name).is_dir()}
+    second = {name: commands for name, commands in parts.items() if name not in first}
+    results, done = {}, {name: threading.Event() for name in parts}
+    lanes = [threading.Thread(target=run_lane, args=(lane, results, done)) for lane in (first, second)]
     try:
         for lane in lanes:
             lane.start()
@@ -162,7 +168,7 @@ def run_all(parts):
     finally:
         for lane in lanes:
             lane.join()
-        if on_engine:
+        if "set-up" in parts:
             results["left-behind"] = run_part("left-behind", TIDY_UP)
     return results
 
