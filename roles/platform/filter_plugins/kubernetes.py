@@ -76,20 +76,21 @@ def configuration_name(service, config):
 
 
 def labels(service, settings):
-    """Return the labels by which a service's objects are known."""
+    """Return the labels by which a service's objects are selected."""
     return {"app.kubernetes.io/name": service, "app.kubernetes.io/instance": settings["instance"]}
+
+
+def all_labels(service, settings):
+    """Return all labels of a service's objects and pods."""
+    return labels(service, settings) | {
+        "app.kubernetes.io/part-of": settings["instance"],
+        "app.kubernetes.io/managed-by": "ansible",
+    }
 
 
 def named(document, service, settings):
     """Return an object with its namespace, labels and annotations, and with the service's pods where it has to select some."""
-    metadata = {
-        "namespace": settings["namespace"],
-        "labels": {
-            **labels(service, settings),
-            "app.kubernetes.io/part-of": settings["instance"],
-            "app.kubernetes.io/managed-by": "ansible",
-        },
-    }
+    metadata = {"namespace": settings["namespace"], "labels": all_labels(service, settings)}
     if settings["annotations"]:
         metadata["annotations"] = settings["annotations"]
     selected = {
@@ -123,7 +124,7 @@ def workload(document, service, settings):
         if settings["storage_class"]:
             claim["spec"].setdefault("storageClassName", settings["storage_class"])
     template = spec["template"] | {"spec": pod}
-    template["metadata"] = merge({"labels": own}, spec["template"].get("metadata", {}))
+    template["metadata"] = merge({"labels": all_labels(service, settings) | own}, spec["template"].get("metadata", {}))
     document["spec"] = spec | {"template": template}
     if document["kind"] == "Job":
         document["metadata"]["name"] += f"-{digest(document['spec'])}"
