@@ -75,6 +75,11 @@ class Cluster:
         if self.get(kind, name, namespace):
             self.api(kind).delete(name=name, namespace=namespace, **options)
 
+    def changes(self, kind, name, namespace, since):
+        """Return all states that an object had since a version of it."""
+        asked = {"namespace": namespace, "field_selector": f"metadata.name={name}", "resource_version": since, "timeout": 2}
+        return [event["raw_object"] for event in self.api(kind).watch(**asked)]
+
 
 class ClusterSite(Site):
     """One in a namespace of its own."""
@@ -132,12 +137,15 @@ class ClusterSite(Site):
         pods = self.cluster.all("Pod", namespace=self.instance, label_selector=f"app.kubernetes.io/name={service}")
         return [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
 
+    def all(self, kind):
+        """Return all objects of a kind that the deployment made."""
+        return self.cluster.all(kind, namespace=self.instance, label_selector=f"app.kubernetes.io/instance={self.instance}")
+
     def versions(self):
         """Return the version of each object that the deployment makes: who changes one gives it another."""
         found = {}
         for kind in KINDS:
-            label = f"app.kubernetes.io/instance={self.instance}"
-            for item in self.cluster.all(kind, namespace=self.instance, label_selector=label):
+            for item in self.all(kind):
                 metadata = item["metadata"]
                 # The status has its versions, too.
                 found[kind, metadata["name"]] = metadata["uid"], metadata.get("generation") or metadata["resourceVersion"]

@@ -59,7 +59,7 @@ def assert_outage(site, service, bound):
         assert "Traceback" not in answer.text
     assert site.get(f"/{service}").text == f"{NAMES[service]} is not available at the moment.\n"
 
-    assert site.get("/").text == "running in local\n"
+    assert site.get("/").text == f"running in {site.inventory}\n"
     page, took = seconds(site.get, "/", "text/html")
     assert took < bound
     assert f"{NAMES[service]} is down." in page.text

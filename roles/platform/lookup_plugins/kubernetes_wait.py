@@ -110,16 +110,27 @@ def judge(cluster, names, since):
             if owner and not is_ready(pod) and is_newest(pod, owner):
                 progress["pods"].append(identity(pod)[1])
                 progress["failed"] += [f"Pod/{identity(pod)[1]}: {reason}" for reason in hopeless(pod)]
-    for event in (item for item in cluster["objects"] if item["kind"] == "Event" and item.get("type") == "Warning"):
-        about = event["involvedObject"]
-        if (event.get("lastTimestamp") or event.get("eventTime") or "") < since:
-            continue
-        told = f"{about['kind']}/{about['name']}: {event['reason']}: {event['message']}"
-        progress["events"].append(told)
-        if event["reason"] == "FailedCreate" and (about["kind"], about["name"]) in names:
+    for about, reason, message in troubles(cluster["objects"], {name for _, name in names}, since):
+        told = f"{'/'.join(about)}: {reason}: {message}"
+        missing = reason == "FailedMount" and message.endswith("not found") and about[1] in progress["pods"]
+        if missing or (reason == "FailedCreate" and about in names):
             progress["failed"].append(told)
+        elif not any(message in line for line in progress["failed"]):
+            progress["events"].append(told)
     progress["events"] = progress["events"][-8:]
     return progress
+
+
+def troubles(objects, names, since):
+    """Return what happened since then to what has one of the names in its own: of each sort, what tells most."""
+    found = {}
+    for event in (item for item in objects if item["kind"] == "Event" and item.get("type") == "Warning"):
+        about, message = event["involvedObject"], event["message"]
+        late = (event.get("lastTimestamp") or event.get("eventTime") or "") >= since
+        if late and any(f"-{name}-" in f"-{about['name']}-" for name in names):
+            key = (about["kind"], about["name"]), event["reason"]
+            found[key] = max(found.get(key, ""), message, key=len)
+    return [(*key, message) for key, message in found.items()]
 
 
 def is_ready(pod):
@@ -130,8 +141,17 @@ def is_ready(pod):
 
 def is_newest(pod, owner):
     """Tell whether a pod is of its workload's newest version: an older one's trouble is not this run's."""
-    revision = pod["metadata"]["labels"].get("controller-revision-hash")
-    return owner["kind"] != "StatefulSet" or revision == (owner.get("status") or {}).get("updateRevision")
+    if owner["kind"] == "StatefulSet":
+        return pod["metadata"]["labels"].get("controller-revision-hash") == (owner.get("status") or {}).get("updateRevision")
+    wanted = owner["spec"]["template"]["spec"]
+    return runs(pod["spec"]) == runs(wanted) and all(
+        volume in pod["spec"].get("volumes", []) for volume in wanted.get("volumes", [])
+    )
+
+
+def runs(spec):
+    """Return what a pod runs."""
+    return [[container.get(key) for key in ("image", "args", "env")] for container in spec["containers"]]
 
 
 def hopeless(pod):
