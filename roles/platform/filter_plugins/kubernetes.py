@@ -137,7 +137,9 @@ def kubernetes_objects(rendered, settings):
     ``settings`` holds ``instance``, ``namespace``, ``annotations``, ``node_selector``, ``tolerations`` and ``pull_secrets``.
     """
     steps = {"data": [], "jobs": [], "web": []}
-    for role in json.loads(json.dumps(rendered)):
+    # Plain data: copying Ansible's own containers takes minutes.
+    rendered, settings = json.loads(json.dumps([rendered, settings]))
+    for role in rendered:
         service = role["name"]
         if role["config"]:
             config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": role["config_name"]}, "immutable": True}
@@ -152,6 +154,7 @@ def kubernetes_objects(rendered, settings):
 
 def kubernetes_secrets(rendered, values, settings):
     """Return the Secrets of all services, each with what its own pods read, and of those that bring no Secret of their own."""
+    settings = json.loads(json.dumps(settings))
     return [
         named(
             {
