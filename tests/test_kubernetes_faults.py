@@ -146,12 +146,6 @@ def test_a_deployment_that_fails(deployed, site, variables, sentences):
     assert site.get().text == "running in production\n"
 
 
-def test_the_next_good_deployment(site):
-    site.deploy().succeeded()
-    assert len(site.all("Job")) == 1
-    assert site.deploy().succeeded().changed == 0
-
-
 def test_a_look_at_what_would_change(site):
     before = site.versions()
     play = site.deploy("--check", "--diff", django_log_level="DEBUG", mysql_password="another-password").succeeded()
@@ -166,7 +160,9 @@ def test_a_look_at_what_would_change(site):
 
 def test_a_cache_that_is_switched_off_and_on_again(site):
     volumes = site.volumes()
-    play = site.deploy(memcached_enabled=False).succeeded()
+    play = site.deploy(memcached_enabled=False).succeeded()  # the next good one after those that failed
+    assert len(site.all("Job")) == 1
+    eventually(lambda: len(site.pods("release")) == 1)
     assert not site.see("StatefulSet", "memcached")
     assert not site.see("Service", "memcached")
     assert sorted(site.volumes()) == sorted(volumes)
@@ -188,7 +184,6 @@ def test_autoscaling_that_takes_over(site):
     changes = site.cluster.changes("Deployment", "django", site.instance, since)
     assert changes
     assert {change["spec"]["replicas"] for change in changes} == {3}
-    assert site.deploy(**scaled).succeeded().changed == 0
 
 
 def test_a_site_that_is_removed_and_its_data(site):
