@@ -21,7 +21,6 @@ KUBECONFIG = os.environ.get("TANDEM_TEST_KUBECONFIG", Path.home() / ".cache/tand
 REGISTRY = os.environ.get("TANDEM_TEST_REGISTRY", f"{USER}:{PASSWORD}@127.0.0.1:{MADE['registry_port']}")
 PULL_SECRET = "registry"  # noqa: S105
 VERSIONS = {
-    "APIService": "apiregistration.k8s.io/v1",
     "Deployment": "apps/v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
     "Job": "batch/v1",
@@ -74,6 +73,11 @@ class Cluster:
         """Delete an object, and do not wait for its end."""
         if self.get(kind, name, namespace):
             self.api(kind).delete(name=name, namespace=namespace, **options)
+
+    def ask(self, path, query):
+        """Return the answer to a question by path."""
+        asked = {"query_params": query, "header_params": {"Accept": "application/json"}, "serialize": False}
+        return json.loads(self.client.request("get", path, **asked).data)
 
     def changes(self, kind, name, namespace, since):
         """Return all states that an object had since a version of it."""
