@@ -90,7 +90,7 @@ class Play:
         self.until(lambda: text in self.said)
 
     def end(self, sign=None):
-        """Wait until it is over, on a signal or by itself; where it does not hear the signal, a second one follows, as of a user."""
+        """Wait until it is over, on a signal or by itself; where it does not hear it, a second one follows, as of a user."""
         for _ in range(2 if sign else 0):
             self.process.send_signal(sign)
             with suppress(subprocess.TimeoutExpired):
