@@ -17,6 +17,7 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    f"--unsafely-treat-insecure-origin-as-secure={URL}",  # a NodePort is no loopback address, and has no HTTPS either
 ]
 
 
