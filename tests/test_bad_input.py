@@ -60,7 +60,7 @@ def mistakes(site):
 @pytest.mark.parametrize(
     "sentence",
     [
-        "value of platform_name must be one of: compose, kubernetes, got: swarm. roles/<role>/README.md says what each variable takes.",
+        "value of platform_name must be one of: compose, kubernetes, got: swarm. roles/<role>/README.md says",
         "argument 'nginx_published_port' is of type str and we were unable to convert to int: \"'eighty'\"",
         "argument 'redis_enabled' is of type str and we were unable to convert to bool: The value 'perhaps' is not",
         "argument 'mysql_settings' is of type str and we were unable to convert to dict",
