@@ -117,7 +117,7 @@ def test_no_engine_and_no_root(site):
 
 def test_the_vault_and_its_password(site, inventory):
     (inventory / "vault.yml").write_text("vault_mysql_password: open-sesame\n")
-    encrypt = [Path(sys.executable).with_name("ansible-vault"), "encrypt", inventory / "vault.yml"]
+    encrypt = [Path(sys.executable).with_name("ansible-vault"), "encrypt", "--encrypt-vault-id=local", inventory / "vault.yml"]
     subprocess.run(encrypt, cwd=site.checkout, env=site.environment, check=True, capture_output=True)
     play = site.deploy("-vvv").failed()
     assert "vault.yml holds no vault_mysql_root_password and no vault_redis_password and no vault_django_secret_key" in play.said
