@@ -181,6 +181,7 @@ def test_autoscaling_that_takes_over(site):
         site.deploy(django_replicas=3).succeeded()
     since = site.see("Deployment", "django")["metadata"]["resourceVersion"]
     scaled = {"autoscaling_enabled": True, "autoscaling_django_minimum": 1, "autoscaling_nginx_minimum": 1, "django_replicas": 3}
+    scaled["autoscaling_behavior"] = {"scaleDown": {"selectPolicy": "Disabled"}}  # or it would, for nobody visits the site
     site.deploy(**scaled).succeeded()
     assert site.see("HorizontalPodAutoscaler", "django")
     changes = site.cluster.changes("Deployment", "django", site.instance, since)

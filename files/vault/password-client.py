@@ -41,11 +41,15 @@ def opens(password, lines):
     return hmac.compare_digest(hmac.digest(key, text, "sha256"), digest)
 
 
-def check(password, label, file):
-    """Exit with a sentence where a password opens nothing: Ansible names neither the vault then, nor a way out."""
+def check(folder):
+    """Exit with a sentence where a password does not open its vault: Ansible names neither the vault then, nor a way out.
+
+    Whichever label was asked for: Ansible goes on with a warning as long as one of its labels has a password.
+    """
     for vault in vaults():
         header, *lines = vault.read_text().split()
-        if header == f"$ANSIBLE_VAULT;1.2;AES256;{label}" and not opens(password, lines):
+        file = folder / f"{header.rpartition(';')[2]}.vault-password"
+        if header.startswith("$ANSIBLE_VAULT;1.2;AES256;") and file.exists() and not opens(file.read_text().strip(), lines):
             sys.exit(
                 f"The password in {file} does not open {vault}: put the right one there. Where it is lost, so is the vault: "
                 "remove it, give the site's data up with `make remove DATA=yes`, and start afresh."
@@ -69,9 +73,8 @@ def main() -> str:
             pass
     if not file.exists():
         sys.exit(f"There is no password for the vault '{label}': write it to {file}, readable by you alone.")
-    password = file.read_text().strip()
-    check(password, label, file)
-    return password
+    check(folder)
+    return file.read_text().strip()
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ KINDS = [
     {"apiVersion": "v1", "kind": "Event"},
 ]
 PAUSE = 2  # seconds
-# A container in one of these states does not get better by waiting.
+PATIENCE = 15  # seconds, in which a kubelet tries again: a pull may come before the Secret that it takes
+# A container that stays in one of these states does not get better by waiting.
 HOPELESS = (
     "CreateContainerConfigError",
     "CreateContainerError",
@@ -55,10 +56,15 @@ class LookupModule(LookupBase):
         self.set_options(var_options=variables, direct=kwargs)
         look = lookup_loader.get("kubernetes_cluster", loader=self._loader, templar=self._templar)
         names = [identity(item) for item in terms if item["kind"] in ("Deployment", "StatefulSet", "Job")]
-        end = time.monotonic() + self.get_option("timeout")
+        good = start = time.monotonic()
         while True:
             progress = judge(look.run(KINDS, **self.get_option("cluster"))[0], names, self.get_option("since"))
-            if not progress["waiting"] or progress["failed"] or time.monotonic() > end:
+            now = time.monotonic()
+            stuck = progress.pop("stuck")
+            good = good if stuck else now
+            if now - good > PATIENCE:
+                progress["failed"] += stuck
+            if not progress["waiting"] or progress["failed"] or now - start > self.get_option("timeout"):
                 return [progress]
             time.sleep(PAUSE)
 
@@ -95,7 +101,7 @@ def unready(item):
 def judge(cluster, names, since):
     """Judge workloads, named by kind and name, by what the cluster says of them, of their pods and of what happened."""
     found = {identity(item): item for item in cluster["objects"]}
-    progress = {"waiting": [], "failed": [], "pods": [], "events": []}
+    progress = {"waiting": [], "failed": [], "stuck": [], "pods": [], "events": []}
     if cluster["error"]:
         return progress | {"waiting": [f"The cluster does not answer: {cluster['error']}."]}
     for kind, name in names:
@@ -109,13 +115,13 @@ def judge(cluster, names, since):
         for pod in (item for item in cluster["objects"] if item["kind"] == "Pod" and identity(item)[1].startswith(f"{name}-")):
             if owner and not is_ready(pod) and is_newest(pod, owner):
                 progress["pods"].append(identity(pod)[1])
-                progress["failed"] += [f"Pod/{identity(pod)[1]}: {reason}" for reason in hopeless(pod)]
+                progress["stuck"] += [f"Pod/{identity(pod)[1]}: {reason}" for reason in hopeless(pod)]
     for about, reason, message in troubles(cluster["objects"], {name for _, name in names}, since):
         told = f"{'/'.join(about)}: {reason}: {message}"
         missing = reason == "FailedMount" and message.endswith("not found") and about[1] in progress["pods"]
         if missing or (reason == "FailedCreate" and about in names):
             progress["failed"].append(told)
-        elif not any(message in line for line in progress["failed"]):
+        elif not any(message in line for line in progress["failed"] + progress["stuck"]):
             progress["events"].append(told)
     progress["events"] = progress["events"][-8:]
     return progress
