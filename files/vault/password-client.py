@@ -30,7 +30,7 @@ def vaults():
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("-i", "--inventory", action="append", type=Path)
     inventories = parser.parse_known_args(arguments)[0].inventory or [ROOT / "inventories/local"]
-    folders = (path if path.is_dir() else path.parent for path in inventories)
+    folders = (path.resolve() if path.is_dir() else path.resolve().parent for path in inventories)
     return [vault for folder in folders if (vault := folder / "group_vars/all/vault.yml").is_file()]
 
 
