@@ -134,7 +134,8 @@ def workload(document, service, settings):
 def kubernetes_objects(rendered, settings):
     """Return all objects but the Secrets, by step: ``data``, ``jobs`` and ``web``, in the order in which they are applied.
 
-    ``settings`` holds ``instance``, ``namespace``, ``annotations``, ``node_selector``, ``tolerations`` and ``pull_secrets``.
+    ``settings`` holds ``instance``, ``namespace``, ``annotations``, ``storage_class``, ``node_selector``, ``tolerations`` and
+    ``pull_secrets``.
     """
     steps = {"data": [], "jobs": [], "web": []}
     # Plain data: copying Ansible's own containers takes minutes.
