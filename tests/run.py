@@ -44,7 +44,7 @@ def linters():
 
 def pytest(module):
     """Return the commands that run one module of tests."""
-    return [("", ["pytest", "--color=no", str(module.relative_to(ROOT))])]
+    return [("", ["pytest", "--color=no", "--durations=10", str(module.relative_to(ROOT))])]
 
 
 def molecule(scenario):
