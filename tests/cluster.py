@@ -79,6 +79,18 @@ class Cluster:
         asked = {"query_params": query, "header_params": {"Accept": "application/json"}, "serialize": False}
         return json.loads(self.client.request("get", path, **asked).data)
 
+    def token(self, account, namespace):
+        """Return a token of an account."""
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
+        request = self.api("ServiceAccount").subresources["token"]
+        return request.create(body=body, name=account, namespace=namespace).status.token
+
+    def accepts(self, token):
+        """Tell whether a token lets one in."""
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
+        review = self.client.resources.get(kind="TokenReview", api_version="authentication.k8s.io/v1")
+        return bool(review.create(body=body).status.authenticated)
+
     def changes(self, kind, name, namespace, since):
         """Return all states that an object had since a version of it."""
         asked = {"namespace": namespace, "field_selector": f"metadata.name={name}", "resource_version": since, "timeout": 2}

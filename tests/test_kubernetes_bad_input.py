@@ -11,6 +11,7 @@ import certifi
 import pytest
 import yaml
 from cluster import ClusterSite
+from conftest import eventually
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +121,25 @@ def test_a_cluster_that_does_not_answer(site, kubeconfig):
     assert len(said) < 10_000
 
 
+@pytest.fixture(scope="module")
+def expired(site):
+    """A token that let one in until its account was deleted, since when it does not, as after its time."""
+    site.cluster.create("ServiceAccount", "former", site.instance)
+    token = site.cluster.token("former", site.instance)
+    assert site.cluster.accepts(token)
+    site.cluster.delete("ServiceAccount", "former", site.instance)
+    eventually(lambda: not site.cluster.accepts(token))
+    return token
+
+
 @pytest.mark.parametrize("playbook", ["deploy-site", "remove-site"])
-def test_credentials_that_are_not_accepted(site, kubeconfig, playbook):
-    said = refused(site, site.start(playbook, **kubeconfig("user", token="expired")))
+def test_credentials_that_have_expired(site, kubeconfig, expired, playbook):
+    play = site.start(playbook, **kubeconfig("user", token=expired))
+    said = refused(site, play)
     assert (
         "cannot be used: it does not accept the credentials: they are wrong, or they have expired. Nothing was touched." in said
     )
+    assert expired not in play.output
 
 
 def test_an_authority_that_did_not_sign(site, kubeconfig):
