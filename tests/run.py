@@ -2,7 +2,7 @@
 """Run the tests, all of them or the parts that are named: ``tests/run.py mysql redis``, or ``make test ONLY="mysql redis"``.
 
 Says what runs while it runs, prints all that a failing part wrote, goes on with the next one, and ends with a table and one
-line. Everything that a part wrote is in .artifacts/logs, too.
+line. Everything that a part wrote is in .artifacts/logs, too, and the results are in .artifacts/junit, as Jenkins reads them.
 """
 
 import fcntl
@@ -14,12 +14,15 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from xml.etree import ElementTree
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / ".artifacts" / "logs"
+RESULTS = ROOT / ".artifacts" / "junit"
 CACHE = Path.home() / ".cache" / "tandem"
 BIN = Path(sys.executable).parent
 PATIENCE = 20 * 60  # seconds for one command, so that nothing hangs for ever
@@ -44,7 +47,8 @@ def linters():
 
 def pytest(module):
     """Return the commands that run one module of tests."""
-    return [("", ["pytest", "--color=no", "--durations=10", str(module.relative_to(ROOT))])]
+    command = ["pytest", "--color=no", "--durations=10", f"--junitxml={RESULTS}/{module.stem}.xml"]
+    return [("", [*command, str(module.relative_to(ROOT))])]
 
 
 def molecule(scenario):
@@ -173,13 +177,9 @@ def run_all(parts):
     return results
 
 
-def main(names):
-    """Run what is named, or everything; return the exit status."""
-    parts = table()
-    if unknown := sorted(set(names) - set(parts)):
-        print(f"There is no part {', '.join(unknown)}. The parts are: {' '.join(parts)}", file=sys.stderr)
-        return 2
-    LOGS.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def alone():
+    """Wait until no other tests use the engine and the cluster of this machine."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "tests.lock").open("w") as lock:
         try:
@@ -187,7 +187,34 @@ def main(names):
         except BlockingIOError:
             print("Other tests run on this machine; waiting for them to end.", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        results = run_all({name: commands for name, commands in parts.items() if name in (names or parts)})
+        yield
+
+
+def write_results(results):
+    """Write the parts' results as JUnit does, for Jenkins; the tests within a part of pytest's have a file of their own."""
+    suite = ElementTree.Element("testsuite", name="parts", tests=f"{len(results)}")
+    for name, (passed, seconds) in results.items():
+        case = ElementTree.SubElement(suite, "testcase", classname="parts", name=name, time=f"{seconds:.0f}")
+        if not passed:
+            log = LOGS / f"{name}.log"
+            said = log.read_text()[-20_000:] if log.exists() else "It did not run."
+            ElementTree.SubElement(case, "failure").text = re.sub(r"[^\t\n -\uFFFD]", "", said)  # what XML cannot hold
+    suite.set("failures", f"{len(suite.findall('*/failure'))}")
+    ElementTree.ElementTree(suite).write(RESULTS / "parts.xml", encoding="unicode")
+
+
+def main(names):
+    """Run what is named, or everything; return the exit status."""
+    parts = table()
+    if unknown := sorted(set(names) - set(parts)):
+        print(f"There is no part {', '.join(unknown)}. The parts are: {' '.join(parts)}", file=sys.stderr)
+        return 2
+    for folder in (LOGS, RESULTS):
+        folder.mkdir(parents=True, exist_ok=True)
+    chosen = {name: commands for name, commands in parts.items() if name in (names or parts)}
+    with alone() if chosen.keys() - WITHOUT_ENGINE else nullcontext():
+        results = run_all(chosen)
+    write_results(results)
 
     print(f"\n{'part':<15} {'':<6} seconds")
     for name, (passed, seconds) in results.items():

@@ -1,15 +1,13 @@
 """The official images from a registry that asks for a password, and one that stops answering half-way."""
 
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import requests
 import yaml
 from conftest import ROOT, docker, eventually, free_port
+from programs import install
 
 USERNAME, PASSWORD = "puller", "open-sesame"
 HTPASSWD = f"{USERNAME}:$2b$05$AbCdEfGhIjKlMnOpQrStUuQnnLLJ.gSJXdkSyvIM1n799PfRiMO7u\n"  # that password, by bcrypt
@@ -86,11 +84,7 @@ class Registry:
 
 @pytest.fixture(scope="module")
 def registry(alone, tmp_path_factory):
-    if not shutil.which("docker-registry"):
-        module = ["apt", "--args", "name=docker-registry install_recommends=false update_cache=true policy_rc_d=101"]
-        become = [] if os.geteuid() == 0 else ["--become"]
-        ansible = Path(sys.executable).with_name("ansible")
-        subprocess.run([ansible, "localhost", "--module-name", *module, *become], cwd=ROOT, check=True, capture_output=True)
+    install("docker-registry", "/usr/bin/docker-registry")
     registry = Registry(tmp_path_factory.mktemp("registry"))
     registry.forget()  # what a run that was killed has left
     registry.start()
@@ -112,7 +106,10 @@ def site(registry, new_site):  # in this order: the containers go before their i
 
 def test_a_wrong_password(site):
     play = site.deploy("-vvv", image_registry_password="guessed").failed()
-    assert "The registry did not accept image_registry_username and image_registry_password. Run again to go on" in play.said
+    assert (
+        f"The registry {site.variables['image_registry']} did not let this machine in: it does not accept "
+        "image_registry_username and its password. Run again to go on"
+    ) in play.said
     assert "guessed" not in play.output.partition("TASK")[2]
     assert not any(site.remains().values())
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
-from scanners import checkov, kube_score, run
+from programs import checkov, kube_score, run
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
