@@ -148,7 +148,7 @@ def needs(name):
     if name in (*WITHOUT_ENGINE, "set-up"):
         return []
     # That one kills and restarts the cluster that these use.
-    return ["set-up", "demo_cluster"] if name.startswith("kubernetes") else ["set-up"]
+    return ["set-up", "demo_cluster"] if name.startswith(("kubernetes", "jenkins", "push-images")) else ["set-up"]
 
 
 def run_all(parts):

@@ -269,7 +269,7 @@ def test_the_job_that_jenkins_job_builder_makes():
 
 
 # What is in Jenkins' own files and no other test's: the site's name, which is in the tags of its images, too.
-NAME, PORT = "tandem-jenkins", 30092
+NAME, PORT = "tandem-jenkins", 30097
 SMALL = {"autoscaling_enabled": False, "django_replicas": 1, "nginx_replicas": 1, "django_workers": 1, "image_version": NAME}
 
 
