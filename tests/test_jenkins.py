@@ -39,8 +39,8 @@ def check_out(site):
     }
     lines = [f"{name}: {json.dumps(value)}" for name, value in own.items()]
     (site.checkout / "inventories/production/group_vars/all/team.yml").write_text("\n".join(["---", *lines, ""]))
-    with (site.checkout / "django_site/status/views.py").open("a") as views:
-        views.write("\n# The team's own.\n")
+    with (site.checkout / "django_site/static/site.css").open("a") as style:
+        style.write("\n/* The team's own. */\n")
     git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
     for command in (["init", "--quiet", "--initial-branch=master"], ["add", "--all"], ["commit", "--quiet", "--message=Ours"]):
         subprocess.run([*git, *command], cwd=site.checkout, check=True)

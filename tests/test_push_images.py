@@ -124,7 +124,8 @@ def line(registry):
 
 @pytest.fixture(scope="module")
 def site(line, new_site):
-    site = new_site("push", image_wanted=["nginx"], image_push_tags=["one"])
+    elsewhere = {"mysql_host": "mysql.example.com", "redis_enabled": False, "memcached_enabled": False}
+    site = new_site("push", image_push_tags=["one"], **elsewhere)
     site.environment |= {"IMAGE_PUSH_USERNAME": ACCOUNT[0], "IMAGE_PUSH_PASSWORD": ACCOUNT[1]}
     site.start("build-images", image_push_tags=[]).succeeded()
     return site
@@ -158,7 +159,7 @@ def test_a_certificate_that_nobody_vouches_for(site, registry, broken):
         f"The registry {registry.name}, which image_push_registry names, did not take the images: nobody whom the engine trusts "
         "vouches for its certificate, so name a file with who does in image_registry_ca. What it has already is not pushed again"
     ) in play.said
-    pull = {"image_registry": registry.name, "image_source": "pull", "image_wanted": ["memcached"], "image_push_tags": []}
+    pull = {"image_registry": registry.name, "image_source": "pull", "memcached_enabled": True, "image_push_tags": []}
     play = site.start("build-images", **pull).failed()
     assert f"The registry did not deliver {registry.name}/library/memcached:" in play.said
     assert "nobody whom the engine trusts vouches for its certificate" in play.said
