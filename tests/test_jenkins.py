@@ -74,7 +74,7 @@ def built(alone, tmp_path_factory):
         environment = {
             name: value for name, value in site.environment.items() if not re.match("M(AKE|FLAGS)|ANSIBLE_|PYTEST_", name)
         }
-        environment |= MASTER | {"ONLY": "contracts", "PWD": str(site.checkout), "ANSIBLE_VERBOSITY": "3"}
+        environment |= MASTER | {"ONLY": "contracts", "PWD": str(site.checkout)}
         log, archive = folder / "log", folder / "archive"
         log.touch()
         where = {"workspace": str(site.checkout), "log": str(log), "archive": str(archive)}

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -43,14 +44,13 @@ class Line:
                 Thread(target=self.pump, args=(source, target, counted), daemon=True).start()
 
     def pump(self, source, target, counted):
-        try:
+        with suppress(OSError):  # the other direction was quicker
             while not self.broken and (data := source.recv(65536)):
                 self.sent += counted * len(data)
                 target.sendall(data)
-            for end in self.ends if self.broken else (source, target):
+        for end in self.ends if self.broken else (source, target):
+            with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # the other direction was quicker
 
 
 class Registry:
