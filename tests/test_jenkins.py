@@ -17,7 +17,14 @@ from harness import COMMANDS, JENKINSFILE, MASTER, jenkins
 
 # The site's name is in the tags of its images, to know them by.
 NAME, PORT = "tandem-jenkins", 30097
-SMALL = {"autoscaling_enabled": False, "django_replicas": 1, "nginx_replicas": 1, "django_workers": 1, "image_version": NAME}
+SMALL = {
+    "autoscaling_enabled": False,
+    "django_replicas": 1,
+    "nginx_replicas": 1,
+    "redis_enabled": False,
+    "memcached_enabled": False,
+    "image_version": NAME,
+}
 
 
 def forget_images():
