@@ -1,5 +1,6 @@
 """What the roles promise in their documentation is what they do."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -64,6 +65,33 @@ def test_collections_are_those_of_the_bundle():
     installed = {name: entry["version"] for collections in listed.values() for name, entry in collections.items()}
     for collection in load(ROOT / "requirements.yml")["collections"]:
         assert installed[collection["name"]] == collection["version"]
+
+
+def filters(name):
+    """Return the functions of one of platform's filter plugins."""
+    path = ROOT / f"roles/platform/filter_plugins/{name}.py"
+    spec = importlib.util.spec_from_file_location(f"platform_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.FilterModule().filters()
+
+
+def test_a_rollback_leaves_data_alone_that_a_newer_image_may_have_changed():
+    before = {"services": {name: {"image": f"{name}:1", "mem_limit": "1G"} for name in ("mysql", "redis", "django")}}
+    project = {"services": {"mysql": {"image": "mysql:2"}, "redis": {"image": "redis:1"}, "django": {"image": "django:2"}}}
+    services = filters("compose")["compose_before"](before, project, data=["mysql", "redis"])["services"]
+    assert services == before["services"] | {"mysql": {"image": "mysql:2"}}
+
+    def stateful(name, version):
+        template = {"spec": {"containers": [{"name": name, "image": f"{name}:{version}"}]}}
+        fields = [{"manager": "tandem", "operation": "Apply", "fieldsV1": {"f:spec": {}}}]
+        metadata = {"name": name, "namespace": "tandem", "managedFields": fields}
+        return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": {"template": template}}
+
+    live, wanted = [stateful("mysql", 1), stateful("redis", 1)], [stateful("mysql", 2), stateful("redis", 1)]
+    objects = filters("kubernetes")["kubernetes_before"](live, wanted, "tandem")
+    assert [item["metadata"]["name"] for item in objects] == ["redis"]
+    assert objects[0]["spec"] == live[1]["spec"]
 
 
 def test_inventories_hold_only_what_differs():

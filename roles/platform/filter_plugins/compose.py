@@ -50,6 +50,20 @@ def compose_files(rendered, project):
     return {"compose.yml": yaml.safe_dump(json.loads(json.dumps(project)), sort_keys=False)} | files
 
 
+def compose_before(before, project, data):
+    """Return the project ``before`` this one, to go back to, but for those of the services ``data`` whose image has changed.
+
+    The older one may not know what the newer one has made of its data.
+    """
+    newer = {
+        name: project["services"][name]
+        for name in data
+        if name in project["services"] and name in before["services"]
+        if project["services"][name]["image"] != before["services"][name]["image"]
+    }
+    return before | {"services": before["services"] | newer}
+
+
 def compose_job_name(project, job):
     """Return the name of the container that runs ``job``: it changes with anything that the container is started with."""
     services = project["services"]
@@ -85,5 +99,5 @@ class FilterModule:
         """Return them by name."""
         return {
             function.__name__: function
-            for function in (keyed_checksum, compose_project, compose_files, compose_job_name, file_changes)
+            for function in (keyed_checksum, compose_project, compose_files, compose_before, compose_job_name, file_changes)
         }

@@ -183,17 +183,75 @@ def identity(item):
 def kubernetes_stale(live, wanted, kept=KEPT_CONFIGURATIONS):
     """Return those of the ``live`` objects that are no longer among ``wanted``, as much of them as a deletion needs.
 
-    Of each service's ConfigMaps and Secrets the newest ``kept`` stay, the wanted one among them, for the version before.
+    Of each service's ConfigMaps and Secrets ``kept`` stay for the versions before: the wanted one, what the live workloads read,
+    however old it is, and the newest.
     """
     belong = {identity(item) for item in wanted}
     others = [item for item in live if identity(item) not in belong and not item["metadata"].get("ownerReferences")]
+    in_use = set(itertools.chain.from_iterable(map(volumes, live)))
+
+    def rank(item):
+        return identity(item) in in_use, item["metadata"].get("creationTimestamp") or ""
+
     stale, seen = [], {}
-    for item in sorted(others, key=lambda item: item["metadata"].get("creationTimestamp") or "", reverse=True):
+    for item in sorted(others, key=rank, reverse=True):
         group = item["kind"], item["metadata"]["labels"].get("app.kubernetes.io/name")
         seen[group] = seen.get(group, 0) + 1
         if item["kind"] not in ("ConfigMap", "Secret") or seen[group] >= kept:
             stale.append(reference(item))
     return stale
+
+
+def volumes(item):
+    """Yield kind and name of each ConfigMap and Secret that a workload's pods mount."""
+    for volume in item.get("spec", {}).get("template", {}).get("spec", {}).get("volumes") or []:
+        if "configMap" in volume:
+            yield "ConfigMap", volume["configMap"]["name"]
+        if "secret" in volume:
+            yield "Secret", volume["secret"]["secretName"]
+
+
+def kubernetes_before(live, wanted, manager):
+    """Return the ``live`` objects of the version before the ``wanted`` ones, as the ``manager`` applied them, to go back to.
+
+    ConfigMaps and Secrets are there still, and its jobs have run. What holds data stays where its image is another one now: the
+    older one may not know what the newer one has made of them.
+    """
+    live, wanted = json.loads(json.dumps([live, wanted]))  # plain data, which are quicker and have all that dictionaries have
+    images = {identity(item): image(item) for item in wanted if item["kind"] == "StatefulSet"}
+    return [
+        merge(reference(item), applied(item, manager))
+        for item in live
+        if item["kind"] not in ("ConfigMap", "Secret", "Job") and images.get(identity(item)) in (None, image(item))
+    ]
+
+
+def image(item):
+    """Return what a workload's first container runs; nothing for what is no workload."""
+    containers = item.get("spec", {}).get("template", {}).get("spec", {}).get("containers")
+    return containers[0]["image"] if containers else None
+
+
+def applied(item, manager):
+    """Return the fields of an object that a manager has applied: those that are its own."""
+    entries = (entry for entry in item["metadata"]["managedFields"] if entry["operation"] == "Apply")
+    return next((owned(item, entry["fieldsV1"]) for entry in entries if entry["manager"] == manager), {})
+
+
+def owned(value, fields):
+    """Return the part of a value that an entry of managedFields names: members by ``f:``, items of a list by keys or by value."""
+    names = set(fields) - {"."}
+    if not names:
+        return value
+    if isinstance(value, dict):
+        return {name: owned(member, fields[f"f:{name}"]) for name, member in value.items() if f"f:{name}" in names}
+    keys = {name: json.loads(name[2:]) for name in names}
+    return [
+        item if name.startswith("v:") else owned(item, fields[name])
+        for item in value
+        for name, key in keys.items()
+        if item == key or (name.startswith("k:") and key.items() <= item.items())
+    ]
 
 
 def reference(item):
@@ -277,8 +335,7 @@ def kubernetes_summary(objects):
     lines = []
     for item in sorted(objects, key=lambda item: item["metadata"]["name"]):
         ready = (item.get("status") or {}).get("readyReplicas") or 0
-        image = item["spec"]["template"]["spec"]["containers"][0]["image"]
-        lines.append(f"{item['metadata']['name']:<10} {ready}/{item['spec']['replicas']} ready  {image}")
+        lines.append(f"{item['metadata']['name']:<10} {ready}/{item['spec']['replicas']} ready  {image(item)}")
     return lines
 
 
@@ -309,6 +366,7 @@ class FilterModule:
         """Return them by name."""
         functions = (
             configuration_name,
+            kubernetes_before,
             kubernetes_contexts,
             kubernetes_differences,
             kubernetes_due_jobs,

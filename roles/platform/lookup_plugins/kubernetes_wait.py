@@ -110,7 +110,7 @@ def judge(cluster, names, since):
             progress["waiting"].append(f"{kind}/{name} {lacks}.")
         if ended := condition(owner, "Failed"):
             progress["failed"].append(f"{kind}/{name} failed: {ended.get('message') or ended.get('reason')}.")
-        elif (refused := condition(owner, "ReplicaFailure")) and lacks != "was not looked at yet":
+        elif (refused := condition(owner, "ReplicaFailure")) and lacks not in ("", "was not looked at yet"):
             progress["failed"].append(f"{kind}/{name} cannot make its pods: {refused['message']}.")
         for pod in (item for item in cluster["objects"] if item["kind"] == "Pod" and identity(item)[1].startswith(f"{name}-")):
             if owner and not is_ready(pod) and is_newest(pod, owner):
@@ -165,5 +165,5 @@ def hopeless(pod):
     status = pod.get("status") or {}
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in HOPELESS or (waiting.get("reason") == "CrashLoopBackOff" and container["restartCount"] > 2):
+        if waiting.get("reason") in HOPELESS or (waiting.get("reason") == "CrashLoopBackOff" and container["restartCount"] > 1):
             yield f"{waiting['reason']}: {waiting.get('message', '')}"
