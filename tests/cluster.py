@@ -1,6 +1,7 @@
 """Sites of the tests' own on a cluster: a namespace and a node port each, prepared as a cluster's administrator does it."""
 
 import base64
+import copy
 import json
 import os
 import subprocess
@@ -73,6 +74,20 @@ class Cluster:
         """Delete an object, and do not wait for its end."""
         if self.get(kind, name, namespace):
             self.api(kind).delete(name=name, namespace=namespace, **options)
+
+    def remove(self, kind, name, namespace, path):
+        """Take a field away from an object."""
+        body, content_type = [{"op": "remove", "path": path}], "application/json-patch+json"
+        self.api(kind).patch(body=body, name=name, namespace=namespace, content_type=content_type)
+
+    def evict(self, name, namespace):
+        """Ask for a pod's eviction, as a node that is drained does, and return the status of the answer."""
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
+        try:
+            self.api("Pod").subresources["eviction"].create(body=body, name=name, namespace=namespace)
+        except ApiException as error:
+            return error.status
+        return 201
 
     def ask(self, path, query):
         """Return the answer to a question by path."""
@@ -167,6 +182,19 @@ class ClusterSite(Site):
                 found[kind, metadata["name"]] = metadata["uid"], metadata.get("generation") or metadata["resourceVersion"]
         return found
 
+    def log(self, pod, **query):
+        """Return what a pod has written."""
+        path = f"/api/v1/namespaces/{self.instance}/pods/{pod}/log"
+        return self.cluster.client.request("get", path, query_params=list(query.items()), serialize=False).data.decode()
+
+    def run(self, name, script, *arguments):
+        """Start a pod that has all that gunicorn's pods have, and runs a script of Python."""
+        spec = copy.deepcopy(self.see("Deployment", "django")["spec"]["template"]["spec"])
+        container = spec["containers"][0] | {"args": ["python", "-c", script.read_text(), *arguments]}
+        for part in ("lifecycle", "livenessProbe", "ports", "readinessProbe", "startupProbe"):
+            container.pop(part, None)
+        self.cluster.create("Pod", name, self.instance, spec=spec | {"containers": [container], "restartPolicy": "Never"})
+
     def scale(self, service, replicas):
         """Have so many pods of a StatefulSet, and wait until it is so."""
         self.cluster.patch("StatefulSet", service, self.instance, spec={"replicas": replicas})
@@ -179,9 +207,8 @@ class ClusterSite(Site):
                 yield f"{event['involvedObject']['name']}: {event['reason']}: {event['message']}"
         for pod in self.cluster.all("Pod", namespace=self.instance):
             name = pod["metadata"]["name"]
-            path = f"/api/v1/namespaces/{self.instance}/pods/{name}/log"
             try:
-                log = self.cluster.client.request("get", path, query_params=[("tailLines", 20)], serialize=False).data.decode()
+                log = self.log(name, tailLines=20)
             except ApiException as error:
                 log = error.reason
             yield f"--- {name} ({pod['status'].get('phase')})\n{log}"
@@ -193,5 +220,9 @@ class ClusterSite(Site):
 
     def clear(self):
         """Remove its namespace and its volumes."""
+        if self.cluster.get("Namespace", self.instance):
+            # Without their grace, for which a namespace waits, and without others in their place.
+            self.cluster.create("ResourceQuota", "no-pods", self.instance, spec={"hard": {"pods": "0"}})
+            self.cluster.api("Pod").delete(namespace=self.instance, body={"gracePeriodSeconds": 0})
         self.cluster.delete("Namespace", self.instance)
         eventually(lambda: not self.cluster.get("Namespace", self.instance) and not self.volumes())

@@ -61,11 +61,11 @@ class Visitors:
         self.stack = ExitStack()
         for load in self.loads.values():
             self.stack.enter_context(load)
-        time.sleep(2)  # steady before anything happens
+        time.sleep(1)  # steady before anything happens
         return self
 
     def __exit__(self, *_):
-        time.sleep(2)  # and still there after it
+        time.sleep(1)  # and still there after it
         self.stack.close()
 
     @property
