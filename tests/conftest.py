@@ -21,6 +21,8 @@ import requests
 ROOT = Path(__file__).resolve().parents[1]
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "vault.yml", "rendered", "tests", "molecule", "benchmarks")
 SITES = []  # those that exist now
+LOCKS = Path(tempfile.gettempdir())
+PORTS = {}  # the locks of those that are taken
 
 
 def docker(*arguments, check=True):
@@ -40,15 +42,19 @@ def eventually(condition, within=180):
 
 
 def free_port():
-    """Return a port that nothing listens on, and no site will."""
-    for port in sorted(set(range(18100, 18200)).difference(site.port for site in SITES if isinstance(site, ComposeSite))):
+    """Return a port that nothing listens on, and that these tests use for nothing else until they are over."""
+    for port in range(18100, 18200):
+        taken = (LOCKS / f"tandem-port-{port}-{os.getuid()}.lock").open("w")
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
+                fcntl.flock(taken, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 listener.bind(("127.0.0.1", port))
             except OSError:
+                taken.close()
                 continue
-            return port
+        PORTS[port] = taken
+        return port
     raise OSError("No port from 18100 to 18199 is free.")
 
 
@@ -232,10 +238,10 @@ def contents(path):
         return b""
 
 
-@pytest.fixture(scope="session")
-def alone():
-    """Wait for other runs of these tests: the names are always the same, and a port is free until it is used."""
-    with (Path(tempfile.gettempdir()) / f"tandem-tests-{os.getuid()}.lock").open("w") as lock:
+@pytest.fixture(scope="module")
+def alone(request):
+    """Wait for other runs of the same tests: their names are always the same."""
+    with (LOCKS / f"tandem-{request.module.__name__}-{os.getuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

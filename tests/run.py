@@ -14,7 +14,9 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, nullcontext
+from collections import deque
+from contextlib import contextmanager, nullcontext, suppress
+from itertools import chain
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -130,8 +132,8 @@ def run_part(name, commands):
 
 
 def run_lane(parts, results, done):
-    """Run parts one after the other, each after those that it needs, and note their results by name."""
-    for name, commands in parts.items():
+    """Run parts as they come, each after those that it needs, and note their results by name."""
+    for name, commands in parts:
         needed = [other for other in needs(name) if other in done]
         for other in needed:
             done[other].wait()
@@ -151,14 +153,23 @@ def needs(name):
     return ["set-up", "demo_cluster"] if name.startswith(("kubernetes", "jenkins", "push-images")) else ["set-up"]
 
 
+def taken(take):
+    """Yield what there is to take, until there is nothing more."""
+    with suppress(IndexError):
+        while True:
+            yield take()
+
+
 def run_all(parts):
     """Run the parts in two lanes, for a scenario seldom uses more than one processor; return their results by name."""
     if parts.keys() - WITHOUT_ENGINE:
         parts = {"set-up": SET_UP} | parts
-    first = {name: commands for name, commands in parts.items() if name == "set-up" or (ROOT / "molecule" / name).is_dir()}
-    second = {name: commands for name, commands in parts.items() if name not in first}
+    scenarios = {name: commands for name, commands in parts.items() if name == "set-up" or (ROOT / "molecule" / name).is_dir()}
+    others = deque((name, commands) for name, commands in parts.items() if name not in scenarios)
     results, done = {}, {name: threading.Event() for name in parts}
-    lanes = [threading.Thread(target=run_lane, args=(lane, results, done)) for lane in (first, second)]
+    # Scenarios never run two at once. When there are no more of them, their lane takes of the others, from the end.
+    sources = [chain(scenarios.items(), taken(others.pop)), taken(others.popleft)]
+    lanes = [threading.Thread(target=run_lane, args=(source, results, done)) for source in sources]
     try:
         for lane in lanes:
             lane.start()
@@ -226,6 +237,8 @@ def main(names):
 
 
 if __name__ == "__main__":
+    for sign in (signal.SIGINT, signal.SIGTERM):  # whoever ends a job in the background sends the one, Jenkins the other
+        signal.signal(sign, signal.default_int_handler)
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

@@ -35,7 +35,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def site(alone, tmp_path_factory):
     """One with two pods of each tier."""
-    with ClusterSite(tmp_path_factory.mktemp("load"), "tandem-load", 30091, **SMALL) as site:
+    with ClusterSite(tmp_path_factory.mktemp("load"), "tandem-load", 30092, **SMALL) as site:
         site.prepare()
         site.deploy().succeeded()
         yield site
