@@ -222,7 +222,9 @@ class ClusterSite(Site):
         """Remove its namespace and its volumes."""
         if self.cluster.get("Namespace", self.instance):
             # Without their grace, for which a namespace waits, and without others in their place.
-            self.cluster.create("ResourceQuota", "no-pods", self.instance, spec={"hard": {"pods": "0"}})
-            self.cluster.api("Pod").delete(namespace=self.instance, body={"gracePeriodSeconds": 0})
+            if not self.see("ResourceQuota", "none"):
+                self.cluster.create("ResourceQuota", "none", self.instance, spec={"hard": {"pods": "0"}})
+            everything = f"metadata.namespace={self.instance}"
+            self.cluster.api("Pod").delete(namespace=self.instance, field_selector=everything, body={"gracePeriodSeconds": 0})
         self.cluster.delete("Namespace", self.instance)
         eventually(lambda: not self.cluster.get("Namespace", self.instance) and not self.volumes())
