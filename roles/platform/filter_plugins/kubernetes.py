@@ -150,7 +150,8 @@ def kubernetes_objects(rendered, settings):
             step = "jobs" if document["kind"] == "Job" else role["stage"]
             whole = workload(document, service, settings) if document["kind"] in WORKLOADS else document
             steps[step].append(named(whole, service, settings))
-    return steps
+    # Services first: pods find them from their start. And a creation of one that is cut off keeps its node port for minutes.
+    return {step: sorted(objects, key=lambda item: item["kind"] != "Service") for step, objects in steps.items()}
 
 
 def kubernetes_secrets(rendered, values, settings):
