@@ -21,6 +21,7 @@ DEFAULTS = yaml.safe_load((ROOT / "roles/autoscaling/defaults/main.yml").read_te
 FEW = 2  # pods of each tier, but for the last test
 LATE = 20  # samples, of a second each: metrics-server's ten, the autoscaler's five, and a busy machine
 MANY = 6
+EAGER, SPARING = 100, 300  # milliseconds between two requests on a connection; a play beside them needs a processor, too
 SMALL = {
     "autoscaling_django_maximum": FEW,
     "autoscaling_nginx_maximum": FEW,
@@ -105,7 +106,7 @@ def version(site):
 )
 def test_a_release_that_fails(site, variables, sentence):
     before, objects = version(site), set(site.versions())
-    with Visitors(site.address) as visitors:
+    with Visitors(site.address, pause=SPARING) as visitors:
         play = site.deploy(**variables).failed()
         eventually(lambda: settled(site))
     assert sentence.format(address=site.address) in play.said
@@ -130,21 +131,27 @@ def evict_pods(site):
         assert site.cluster.evict(second, site.instance) == 429
 
 
-EVENTS = {
-    "a new image": lambda site: site.deploy(image_version="two").succeeded(),
-    "a changed setting and a changed Secret": lambda site: site.deploy(
-        django_secret_key="another one", django_workers=1, nginx_worker_processes=1
-    ).succeeded(),
-    "deleted pods": delete_pods,
-    "an eviction": evict_pods,
+def deploy(**variables):
+    """Have a release made."""
+    return lambda site: site.deploy(**variables).succeeded()
+
+
+EVENTS = {  # and how long a visitor pauses meanwhile
+    "a new image": (deploy(image_version="two"), SPARING),
+    "a changed setting and a changed Secret": (
+        deploy(django_secret_key="another one", django_workers=1, nginx_worker_processes=1),
+        SPARING,
+    ),
+    "deleted pods": (delete_pods, EAGER),
+    "an eviction": (evict_pods, EAGER),
 }
 
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_no_request_is_lost(site, measured, event):
-    before = uids(site)
-    with Visitors(site.address) as visitors:
-        EVENTS[event](site)
+    before, (happens, pause) = uids(site), EVENTS[event]
+    with Visitors(site.address, pause=pause) as visitors:
+        happens(site)
         eventually(lambda: settled(site))
     assert uids(site) - before
     assert visitors.lost == {}
@@ -156,7 +163,7 @@ def test_some_are_lost_without_the_drain(site, measured):
     for tier in TIERS:
         site.cluster.remove("Deployment", tier, site.instance, "/spec/template/spec/containers/0/lifecycle")
     eventually(lambda: settled(site))
-    with Visitors(site.address) as visitors:
+    with Visitors(site.address, pause=EAGER) as visitors:
         delete_pods(site)
         eventually(lambda: settled(site))
     assert visitors.lost
@@ -165,7 +172,7 @@ def test_some_are_lost_without_the_drain(site, measured):
 
 def test_caches_that_are_killed_harm_nobody_else(site, measured):
     measured["recovery"] = {name: [] for name in NAMES}
-    with Visitors(f"{site.address}/mysql") as visitors:
+    with Visitors(f"{site.address}/mysql", pause=SPARING) as visitors:
         for service in ["redis", "memcached"] * 3:
             killed = kill(site, service)
             eventually(lambda service=service: site.get(f"/{service}").ok)

@@ -60,7 +60,7 @@ def version(site):
 def test_a_release_that_fails(site, gaps, release):
     variables, sentence, starts_anew = FAILING[release]
     before = version(site)
-    with Visitors(site.address) as visitors:
+    with Visitors(site.address, pause=300) as visitors:
         play = site.deploy(**variables).failed()
     gaps[release] = visitors.gap
     assert sentence.format(address=site.address) in play.said
@@ -73,7 +73,7 @@ def test_a_release_that_fails(site, gaps, release):
 
 def test_the_next_good_release(site, gaps):
     image = site.inspect("django", ".Config.Image")
-    with Visitors(site.address) as visitors:
+    with Visitors(site.address, pause=300) as visitors:
         site.deploy(image_version=VERSION).succeeded()
     gaps["a good one"] = visitors.gap
     assert site.inspect("django", ".Config.Image") != image
