@@ -110,21 +110,13 @@ def serving(site):
     ("variables", "sentences"),
     [
         (
-            {"django_release_command": ["python", "-c", "raise SystemExit('no such column')"]},
-            [
-                "The job failed, so the version before goes on serving.",
-                "failed: Job has reached the",
-                ": no such column The data are",
-            ],
-        ),
-        (
             {"image_offline": True, "image_version": "unpublished"},
             ["The job failed, so the version before goes on serving.", "django:unpublished-", "ImagePull"],
         ),
         ({"nginx_replicas": 2}, ["Deployment/nginx cannot make its pods: ", "exceeded quota: tests"]),
         ({"django_existing_secret": "nowhere"}, ["The job failed", "Pod/release-", 'secret "nowhere" not found The data are']),
     ],
-    ids=["a migration that fails", "an image that is not there", "a quota that is used up", "a Secret that is not there"],
+    ids=["an image that is not there", "a quota that is used up", "a Secret that is not there"],
 )
 def test_a_deployment_that_fails(deployed, site, variables, sentences):
     serve, data = serving(site)

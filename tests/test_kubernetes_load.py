@@ -84,32 +84,37 @@ def version(site):
 
 
 @pytest.mark.parametrize(
-    ("variables", "sentence"),
+    ("variables", "sentences"),
     [
         (
             {"django_environment": {"GUNICORN_CMD_ARGS": "--bind=:nonsense"}, "django_workers": 3},
-            "The site did not come up.",
+            ["The site did not come up."],
         ),
         (
             {
                 "django_environment": {"REDIS_URL": "redis://nowhere:6379/0"},
                 "memcached_enabled": False,
             },
-            'The site does not answer as it should: {address}/redis says 503, "Redis is not available at the moment."',
+            ['The site does not answer as it should: {address}/redis says 503, "Redis is not available at the moment."'],
         ),
         (
             {"django_release_command": ["python", "-c", "raise SystemExit('no such column')"], "django_log_level": "DEBUG"},
-            "The job failed, so the version before goes on serving.",
+            [
+                "The job failed, so the version before goes on serving.",
+                "failed: Job has reached the",
+                ": no such column The data are",
+            ],
         ),
     ],
     ids=["one that cannot start", "one that fails verification", "one whose migration fails"],
 )
-def test_a_release_that_fails(site, variables, sentence):
+def test_a_release_that_fails(site, variables, sentences):
     before, objects = version(site), set(site.versions())
     with Visitors(site.address, pause=SPARING) as visitors:
         play = site.deploy(**variables).failed()
         eventually(lambda: settled(site))
-    assert sentence.format(address=site.address) in play.said
+    for sentence in sentences:
+        assert sentence.format(address=site.address) in play.said
     assert "What serves is the version before; the reason is above: mend it, then run this again." in play.said
     assert version(site) == before
     assert {name for name in objects if name[0] != "Job"} <= set(site.versions())
