@@ -6,9 +6,8 @@ def image_aliases(images, tags):
     return {f"{image.rpartition(':')[0]}:{tag}": image for image in images for tag in tags}
 
 
-def image_unpushed(names, answers):
-    """Return what of ``names``, images by name, a registry that gave ``answers`` lacks, or has for another image."""
-    digests = {answer["__image_item"]: answer["json"]["Descriptor"]["digest"] for answer in answers if answer["status"] == 200}
+def image_unpushed(names, digests):
+    """Return what of ``names``, images by name, a registry that gave ``digests`` lacks, or has for another image."""
     return {name: image for name, image in names.items() if image not in digests or digests.get(name) != digests[image]}
 
 
