@@ -44,7 +44,7 @@ def main():
         runs.append(create())
         subprocess.run([*PLAYBOOK, "playbooks/remove-demo-cluster.yml"], cwd=ROOT, check=True, capture_output=True)
     print(f"| step ({len(runs)} runs) | minimum | median | maximum |\n| --- | --- | --- | --- |")
-    for step in runs[0]:
+    for step in runs[-1]:
         values = [run.get(step, 0) for run in runs]
         print(f"| {step} | {min(values):.1f} s | {statistics.median(values):.1f} s | {max(values):.1f} s |")
 
