@@ -30,7 +30,7 @@ class Load:
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGINT)
         output = self.process.communicate(timeout=60)[0]
-        assert "counted\terrors\tread" in output, output
+        assert "counted\terrors\tread" in output, f"wrk ended with {self.process.returncode}: {output}"
         lines = (line.split("\t")[1:] for line in output.splitlines() if line.startswith("counted\t"))
         for name, key, count in lines:
             self.counts.setdefault(name, Counter())[key] += int(count)
