@@ -259,8 +259,10 @@ def new_site(alone, tmp_path_factory):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Let a failure bring the containers' logs along."""
+    """Let a failure bring along what the last playbook wrote, and the containers' logs."""
     report = yield
     if report.failed:
-        report.sections.append(("the containers' last lines", "\n".join(line for site in SITES for line in site.logs())))
+        for site in SITES:
+            report.sections += [(f"{site.instance}: the last playbook", play.end_of_output) for play in site.plays[-1:]]
+            report.sections.append((f"{site.instance}: the containers' last lines", "\n".join(site.logs())))
     return report
