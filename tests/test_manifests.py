@@ -140,6 +140,12 @@ def test_django_finds_the_same_on_both_platforms(folders, production):
     assert [item["path"] for item in secrets["secret"]["items"]] == services["django"]["secrets"]
 
 
+def test_a_missing_file_is_an_error_and_no_folder_of_that_name(folders):
+    services = yaml.safe_load((folders["local"] / "compose.yml").read_text())["services"]
+    for service in services.values():  # the engine makes the folders that volumes name, even of a container that it only restarts
+        assert not [volume for volume in service.get("volumes", []) if not re.match(r"[\w-]+:/", volume)]
+
+
 def flows(objects, direction, end):
     """Return the flows that the policies allow in a direction, as who, with whom and the port."""
     for policy in (objects[f"NetworkPolicy/{name}"]["spec"] for name in named(objects, "NetworkPolicy")):

@@ -32,7 +32,7 @@ def keyed_checksum(data, key):
 
 def compose_project(rendered, name):
     """Return the Compose project that all rendered services make together, as the dictionary for ``compose.yml``."""
-    project = {"name": name, "services": {}, "networks": NETWORKS, "volumes": {}, "secrets": {}}
+    project = {"name": name, "services": {}, "networks": NETWORKS, "volumes": {}, "configs": {}, "secrets": {}}
     for role in rendered:
         document = role["documents"][0]
         for service, own in document["services"].items():
@@ -40,6 +40,8 @@ def compose_project(rendered, name):
             # The label starts the container anew when its configuration or a secret changes.
             project["services"][service] = {**common, **own, "labels": {"tandem.checksum": role["checksum"]}}
         project["volumes"] |= document.get("volumes", {})
+        # As a volume, a file that is missing for the moment would become a folder of that name.
+        project["configs"] |= {config: {"file": f"./{role['name']}/{config}"} for config in role["config"]}
         project["secrets"] |= {secret: {"file": f"./secrets/{secret}"} for secret in role["secrets"]}
     return project
 
