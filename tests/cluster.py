@@ -135,6 +135,8 @@ class ClusterSite(Site):
             "platform_url": self.address,
             "nginx_node_port": port,
             "django_allowed_hosts": ["localhost", self.cluster.address],
+            "secrets_generate": True,
+            "localstripe_enabled": True,
         }
         super().__init__(folder, instance, **access, **variables)
         self.environment["PWD"] = str(self.checkout)  # from where a message says which command to type

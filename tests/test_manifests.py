@@ -39,6 +39,7 @@ OPTIONS = {
     "mysql_existing_secret": "own-mysql",
     "redis_existing_secret": "own-redis",
     "django_existing_secret": "own-django",
+    "stripe_existing_secret": "own-stripe",
     "autoscaling_enabled": False,
 }
 EXTERNAL = {
@@ -50,6 +51,8 @@ EXTERNAL = {
     "mysql_existing_secret": "own-mysql",
     "redis_existing_secret": "own-redis",
 }
+OF_THE_PLATFORM = {"SITE_ENVIRONMENT", "ALLOWED_HOSTS", "STRIPE_API_BASE", "STRIPE_LOCAL_WEBHOOK_URL"}
+VOLUMES = {"configMap", "secret", "projected", "emptyDir"}
 RENDERINGS = {
     "local": ("local", {}),
     "production": ("production", {}),
@@ -57,6 +60,7 @@ RENDERINGS = {
     "external": ("production", EXTERNAL),
     "workers": ("production", {"django_workers": 3}),
     "password": ("production", {"vault_redis_password": "Another"}),
+    "key": ("production", {"vault_stripe_secret_key": "Another"}),
 }
 
 
@@ -93,6 +97,14 @@ def plain(name):
 def pods(objects):
     """Return the templates of all pods."""
     return {name: item["spec"]["template"] for name, item in objects.items() if "template" in item.get("spec", {})}
+
+
+def secrets(spec):
+    """Return the names of the Secrets that a pod mounts."""
+    volumes = spec.get("volumes", [])
+    sources = [source for volume in volumes for source in volume.get("projected", {}).get("sources", [])]
+    names = [volume["secret"]["secretName"] for volume in volumes if "secret" in volume]
+    return {*names, *(source["secret"]["name"] for source in sources)}
 
 
 def named(objects, kind):
@@ -135,9 +147,10 @@ def test_django_finds_the_same_on_both_platforms(folders, production):
     django, release = (services[name]["environment"] for name in ("django", "release"))
     for workload, local in (("Deployment/django", django), ("Job/release", django | release)):
         there = environment(production, workload)
-        assert {name for name in local | there if local.get(name) != there.get(name)} == {"SITE_ENVIRONMENT", "ALLOWED_HOSTS"}
-    secrets = next(volume for volume in pods(production)["Deployment/django"]["spec"]["volumes"] if volume["name"] == "secrets")
-    assert [item["path"] for item in secrets["secret"]["items"]] == services["django"]["secrets"]
+        assert {name for name in local | there if local.get(name) != there.get(name)} == OF_THE_PLATFORM
+    volumes = pods(production)["Deployment/django"]["spec"]["volumes"]
+    secrets = next(volume for volume in volumes if volume["name"] == "secrets")["projected"]["sources"]
+    assert [item["path"] for source in secrets for item in source["secret"]["items"]] == services["django"]["secrets"]
 
 
 def test_a_missing_file_is_an_error_and_no_folder_of_that_name(folders):
@@ -186,7 +199,7 @@ def test_pods_are_restricted(objects):
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["runAsUser"] > 0, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        assert all(set(volume) - {"name"} <= {"configMap", "secret", "emptyDir"} for volume in spec.get("volumes", [])), name
+        assert all(set(volume) - {"name"} <= VOLUMES for volume in spec.get("volumes", [])), name
         for container in spec["containers"] + spec.get("initContainers", []):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -258,8 +271,8 @@ def test_options_reach_what_they_are_for(folders):
         assert spec["nodeSelector"] == OPTIONS["kubernetes_node_selector"], name
         assert spec["tolerations"] == OPTIONS["kubernetes_tolerations"], name
         assert spec["imagePullSecrets"] == [{"name": "registry-login"}], name
-        own = {"Job/release": "own-django"}.get(name, f"own-{name.split('/')[1]}")
-        assert {volume["secret"]["secretName"] for volume in spec.get("volumes", []) if "secret" in volume} <= {own}, name
+        own = {"Job/release": {"own-django"}, "Deployment/django": {"own-django", "own-stripe"}}
+        assert secrets(spec) <= own.get(name, {f"own-{name.split('/')[1]}"}), name
     assert named(objects, "HorizontalPodAutoscaler") == set()
     assert [objects[f"Deployment/{name}"]["spec"]["replicas"] for name in ("django", "nginx")] == [2, 2]
     assert objects["StatefulSet/memcached"]["spec"]["replicas"] == 3
@@ -280,8 +293,17 @@ def test_services_of_ones_own_are_used_and_not_rendered(folders):
     assert found["REDIS_URL"] == "redis://django@redis.example:6380/0"
     assert found["MEMCACHED_SERVERS"] == "one.example:11212,two.example:11212"
     out = {flow for flow in flows(objects, "egress", "to") if flow[0] in ("django", "release")}
-    ports = [("django", 3307), ("django", 6380), ("django", 11212), ("release", 3307)]
+    ports = [("django", 3307), ("django", 6380), ("django", 11212), ("django", 443), ("release", 3307)]
     assert out == {(who, "anyone", f"{port}/TCP") for who, port in ports}
+
+
+def test_the_stripe_key_is_for_django_alone(folders, production):
+    mounted = {name: secrets(template["spec"]) for name, template in pods(production).items()}
+    assert [name for name, names in mounted.items() if any("stripe" in secret for secret in names)] == ["Deployment/django"]
+    services = yaml.safe_load((folders["local"] / "compose.yml").read_text())["services"]
+    assert [name for name, service in services.items() if "stripe_secret_key" in service.get("secrets", [])] == ["django"]
+    assert environment(production, "Deployment/django")["STRIPE_API_BASE"] == "https://api.stripe.com"
+    assert environment(production, "Job/release")["STRIPE_SECRET_KEY_FILE"] == ""
 
 
 @pytest.mark.parametrize(
@@ -289,6 +311,7 @@ def test_services_of_ones_own_are_used_and_not_rendered(folders):
     [
         ("workers", {"Deployment/django", "Job/release"}),
         ("password", {"Deployment/django", "Job/release", "StatefulSet/redis"}),
+        ("key", {"Deployment/django"}),
     ],
 )
 def test_a_change_rolls_the_pods_that_use_it_and_no_others(folders, production, rendering, rolled):

@@ -43,6 +43,9 @@ def logging_config(style, level):
             "django.security.DisallowedHost": {"level": "CRITICAL"},
             # A check that fails is logged as an outage; its traceback only when nobody expected it.
             "health_check": {"level": "ERROR"},
+            # What they say of requests and answers would tell of customers, and of secrets.
+            "stripe": {"level": "WARNING"},
+            "urllib3": {"level": "WARNING"},
             # Django leaves it to the server to drop the body of an answer to HEAD; gunicorn remarks on each.
             "gunicorn.http.wsgi": {"level": "ERROR"},
             "gunicorn.error": {"level": level, "handlers": ["stderr"], "propagate": False},

@@ -11,6 +11,7 @@ from django.utils.csp import CSP
 from environ import FileAwareEnv
 
 from config.logs import logging_config
+from payments.keys import judge
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = FileAwareEnv()
@@ -45,8 +46,12 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_prometheus",
+    "djstripe",
     "status",
+    "payments",
 ]
+
+MIGRATION_MODULES = {"djstripe": "payments.djstripe_migrations"}
 
 MIDDLEWARE = [
     "status.probes.ProbeMiddleware",
@@ -171,6 +176,24 @@ CACHES["default"] = CACHES.get("redis") or CACHES.get("memcached") or LOCAL_MEMO
 SESSION_ENGINE = "status.sessions" if "redis" in CACHES else "django.contrib.sessions.backends.db"
 SESSION_CACHE_ALIAS = "redis"
 
+# Stripe
+
+STRIPE_ENABLED = enabled("STRIPE_ENABLED")
+STRIPE_MODE = env("STRIPE_MODE", default="test")  # which keys the site takes: test or live ones
+# A key that is not one never gets as far as the libraries.
+STRIPE_SECRET_KEY, STRIPE_PROBLEM = judge(secret("STRIPE_SECRET_KEY"), STRIPE_MODE)
+STRIPE_LIVE_MODE = STRIPE_MODE == "live"
+STRIPE_TIMEOUT_SECONDS = env.float("STRIPE_TIMEOUT_SECONDS", default=5.0)
+if api_base := env("STRIPE_API_BASE", default=""):
+    STRIPE_API_HOST = api_base  # as dj-stripe calls it
+STRIPE_WEBHOOK_ID = env("STRIPE_WEBHOOK_ID", default="")  # the last part of the address that Stripe sends events to
+STRIPE_WEBHOOK_SECRET = secret("STRIPE_WEBHOOK_SECRET")
+STRIPE_WEBHOOK_MAX_BYTES = env.int("STRIPE_WEBHOOK_MAX_BYTES", default=262_144)
+# Where a localstripe is to send them, which has to be told.
+STRIPE_LOCAL_WEBHOOK_URL = env("STRIPE_LOCAL_WEBHOOK_URL", default="")
+STRIPE_DATABASE_KEY = secret("STRIPE_DATABASE_KEY")  # what dj-stripe keeps of secrets is sealed with it
+DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
+
 # Security
 
 SECURE_CSP = {
@@ -189,8 +212,9 @@ if env.bool("HTTPS_ENABLED", default=False):
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
 
-# HSTS for subdomains and browsers' preload lists: what else lives under the domain is not this site's to decide.
-SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+# HSTS for subdomains and browsers' preload lists: what else lives under the domain is not this site's to decide. And whoever
+# names another API than Stripe's own means it.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021", "djstripe.W002"]
 
 # Logs
 

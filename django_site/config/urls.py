@@ -3,6 +3,8 @@
 from django.contrib import admin
 from django.urls import path
 
+from payments import views as payments
+from payments.webhook import webhook
 from status import services, views
 
 admin.site.site_header = admin.site.site_title = "Tandem"
@@ -12,6 +14,10 @@ urlpatterns = [
     path("mysql", views.mysql, name="mysql"),
     path("redis", views.kept_time, {"service": services.REDIS}, name="redis"),
     path("memcached", views.kept_time, {"service": services.MEMCACHED}, name="memcached"),
+    path("stripe-test", payments.stripe_test, name="stripe-test"),
+    path("stripe-test/round-trip", payments.round_trip, name="round-trip"),
+    path("stripe-test/round-trip/<slug:customer>", payments.came_back, name="came-back"),
+    path("stripe/webhook/<uuid:uuid>/", webhook, name="stripe-webhook"),
     path("admin/", admin.site.urls),
 ]
 

@@ -21,6 +21,7 @@ from environ import FileAwareEnv
 
 SITE = Path(__file__).resolve().parent.parent
 REAL_CACHES = {"REDIS_URL", "MEMCACHED_SERVERS"} <= os.environ.keys()
+REAL_STRIPE = bool(os.environ.get("STRIPE_API_BASE"))
 
 django_settings.SECRET_KEY = get_random_secret_key()
 
@@ -33,8 +34,8 @@ def django_db_modify_db_settings(tmp_path_factory):
 
 
 def pytest_collection_modifyitems(config, items):
-    if not REAL_CACHES:
-        left_out = [item for item in items if item.get_closest_marker("real_caches")]
+    for marker, there in (("real_caches", REAL_CACHES), ("real_stripe", REAL_STRIPE)):
+        left_out = [item for item in items if not there and item.get_closest_marker(marker)]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
 
