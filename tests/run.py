@@ -70,7 +70,7 @@ def table():
 
 SET_UP = [("reset", ["molecule", "reset"]), ("", ["molecule", "create"])]
 TIDY_UP = [("", ["molecule", "destroy"])]
-WITHOUT_ENGINE = {"lint", "contracts"}
+WITHOUT_ENGINE = {"lint", "contracts", "vault"}
 
 
 RUNNING = set()

@@ -21,7 +21,7 @@ from environ import FileAwareEnv
 
 SITE = Path(__file__).resolve().parent.parent
 REAL_CACHES = {"REDIS_URL", "MEMCACHED_SERVERS"} <= os.environ.keys()
-REAL_STRIPE = bool(os.environ.get("STRIPE_API_BASE"))
+REAL_STRIPE = bool(os.environ.get("STRIPE_LOCAL_WEBHOOK_URL"))  # never Stripe itself
 
 django_settings.SECRET_KEY = get_random_secret_key()
 
