@@ -10,9 +10,10 @@ from pathlib import Path
 
 import yaml
 from conftest import ROOT, Site, eventually
-from kubernetes.client import ApiException
+from kubernetes.client import ApiException, CoreV1Api
 from kubernetes.config import new_client_from_config
 from kubernetes.dynamic import DynamicClient
+from kubernetes.stream import stream
 
 # The cluster that molecule makes, unless another one is named: its administrator's kubeconfig, and a registry as host:port,
 # after user:password@ where that takes it.
@@ -214,6 +215,16 @@ class ClusterSite(Site):
             except ApiException as error:
                 log = error.reason
             yield f"--- {name} ({pod['status'].get('phase')})\n{log}"
+
+    def execute(self, pod, script):
+        """Return what a script says that is run in a pod."""
+        api = CoreV1Api(self.cluster.client.client).connect_get_namespaced_pod_exec
+        command = {"command": ["sh", "-c", script], "stdout": True, "stderr": True}
+        try:
+            return stream(api, pod, self.instance, **command)
+        finally:
+            # It has taught this client to speak by websockets alone.
+            self.cluster = Cluster(KUBECONFIG)
 
     def volumes(self):
         """Return the cluster's volumes that hold its data."""

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import contents, docker
+import requests
+from conftest import contents, docker, eventually, free_port
 
 # Namespaces of its own for a command: with a disk that is full soon, or without an engine and without root.
 FULL_DISK = 'mount -t tmpfs -o size=12k none "$0" && exec "$@"'
@@ -98,6 +99,56 @@ def test_a_port_in_use(site):
         f"Port {site.port} on 127.0.0.1 is in use by another program: stop that, or choose another port for the site with "
         f"nginx_published_port (for example -e nginx_published_port={site.port + 1})."
     ) in play.said
+    assert not site.traces()
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"stripe_secret_key": ""}, "There is no Stripe key: stripe_secret_key is empty. Put one into the vault as"),
+        (
+            {"stripe_secret_key": "sk_test_short"},
+            "The Stripe key in stripe_secret_key is malformed: it has to be sk_test_, sk_live_",
+        ),
+        (
+            {"stripe_secret_key": "sk_live_" + "1" * 24},
+            "is a live key, and stripe_mode, which is test, allows none but test keys: put",
+        ),
+        (
+            {"stripe_secret_key": "sk_test_" + "1" * 24, "stripe_mode": "live"},
+            "is a test key, and stripe_mode, which is live, allows",
+        ),
+    ],
+)
+def test_a_stripe_key_that_is_no_good(site, variables, sentence):
+    play = site.deploy("-vvv", **variables).failed()
+    assert sentence in play.said
+    assert "1" * 24 not in play.said
+    assert not site.traces()
+
+
+def answers(url):
+    """Tell whether somebody is there."""
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def test_a_stripe_key_that_was_revoked(site):
+    port = free_port()
+    image = docker("images", "--quiet", "tandem/localstripe").split()[0]
+    stripe = docker("run", "--detach", "--rm", "--publish", f"127.0.0.1:{port}:8420", image)
+    try:
+        eventually(lambda: answers(f"http://127.0.0.1:{port}/_config/health"))
+        own = {"localstripe_enabled": False, "stripe_api_base": f"http://127.0.0.1:{port}"}
+        play = site.deploy("-vvv", stripe_secret_key="sk_test_01234567890123456Revoked", **own).failed()
+    finally:
+        docker("stop", "--time=1", stripe)
+    assert (
+        "Stripe does not accept the key in stripe_secret_key: it was revoked, or is not one of Stripe's. Nothing was" in play.said
+    )
+    assert "Revoked" not in play.said
     assert not site.traces()
 
 

@@ -142,9 +142,9 @@ def test_a_deployment_that_fails(deployed, site, variables, sentences):
 
 def test_a_look_at_what_would_change(site):
     before = site.versions()
-    play = site.deploy("--check", "--diff", django_log_level="DEBUG", mysql_password="another-password").succeeded()
-    assert "StatefulSet/mysql (now)" in play.output
-    assert "Secret/mysql-" in play.output
+    play = site.deploy("--check", "--diff", django_log_level="DEBUG", redis_password="another-password").succeeded()
+    assert "StatefulSet/redis (now)" in play.output
+    assert "Secret/redis-" in play.output
     assert "(not shown)" in play.output
     assert "managedFields" not in play.output
     for secret in [*site.secrets().values(), "another-password"]:
@@ -179,6 +179,33 @@ def test_autoscaling_that_takes_over(site):
     changes = site.cluster.changes("Deployment", "django", site.instance, since)
     assert changes
     assert {change["spec"]["replicas"] for change in changes} == {3}
+
+
+@pytest.mark.parametrize("name", ["stripe_secret_key", "mysql_password", "django_secret_key"])
+def test_a_secret_that_is_rotated(site, tmp_path, name):
+    key = tmp_path / "key"
+    key.write_text("sk_test_TakesThePlaceOfTheOneBefore12")
+    before, pods = site.secrets(), {pod["metadata"]["uid"] for pod in site.pods("mysql")}
+    play = site.start("rotate-secrets", "-vvv", "--diff", secrets_rotated=name, secrets_stripe_secret_key_file=str(key))
+    answers = []
+    while play.process.poll() is None:
+        for path, word in {"/mysql": "holds", "/stripe-test": "test key", "/admin/": "Site administration"}.items():
+            answer = site.get(path)
+            answers.append((path, answer.status_code, word in answer.text))
+    play.succeeded()
+    assert [answer for answer in answers if answer[1:] != (200, True)] == []
+    assert len(answers) > 100
+
+    after = site.secrets()
+    assert after[f"vault_{name}"] != before[f"vault_{name}"]
+    assert {other for other in before if after[other] != before[other]} <= {f"vault_{name}", "vault_django_secret_key_fallbacks"}
+    assert not [value for value in {*before.values(), *after.values()} if value and value in play.output]
+    assert {pod["metadata"]["uid"] for pod in site.pods("mysql")} == pods
+    if name == "mysql_password":
+        ask = "MYSQL_PWD=%s mysql --host=127.0.0.1 --user=site --execute='SELECT 1'"
+        assert "Access denied" in site.execute("mysql-0", ask % before["vault_mysql_password"])
+        assert "Access denied" not in site.execute("mysql-0", ask % after["vault_mysql_password"])
+    assert site.deploy().succeeded().changed == 0
 
 
 def test_a_site_that_is_removed_and_its_data(site):

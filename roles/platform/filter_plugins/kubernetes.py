@@ -164,7 +164,7 @@ def kubernetes_secrets(rendered, values, settings):
                 "kind": "Secret",
                 "metadata": {"name": role["secret_name"]},
                 "type": "Opaque",
-                "immutable": True,
+                "immutable": not role["secrets_once"],
                 # Never stringData: the API's refusal of a mistyped value would show it.
                 "data": {name: base64.b64encode(str(values.get(name, "")).encode()).decode() for name in role["secrets"]},
             },
