@@ -13,4 +13,4 @@ def widen(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [("djstripe", "0003_2_11")]
-    operations = [migrations.RunPython(widen, migrations.RunPython.noop)]
+    operations = [migrations.RunPython(widen, migrations.RunPython.noop, atomic=False)]  # as MySQL wants it
