@@ -46,4 +46,5 @@ app.router.add_get("/_config/health", health)  # the one prefix that takes no ke
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("aiohttp.access").addFilter(lambda record: "/_config/health" not in record.getMessage())
     web.run_app(app, port=PORT, print=None, access_log_format='"%r" %s %b')
