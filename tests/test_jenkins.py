@@ -65,7 +65,7 @@ def built(alone, tmp_path_factory):
         site.prepare()
         commit = check_out(site)
         generated = yaml.safe_load((ROOT / "roles/secrets/vars/main.yml").read_text())["__secrets_generated"]
-        values = {name: secrets.token_hex(25) for name in generated}
+        values = {name: prefix + secrets.token_hex(25) for name, prefix in generated.items()}
         password, vault = folder / "vault-password", folder / "vault"
         password.write_text(secrets.token_hex(25))
         vault.write_text(yaml.safe_dump(values))
