@@ -1,6 +1,10 @@
-"""Releases that fail on Compose: the version before serves again, and how long nobody was served is in .artifacts/gaps.json."""
+"""Releases that fail on Compose, and secrets that are rotated there: what serves afterwards, and whom it cost what.
+
+How long nobody was served is in .artifacts/gaps.json.
+"""
 
 import json
+import signal
 
 import pytest
 from conftest import ROOT, eventually
@@ -79,3 +83,39 @@ def test_the_next_good_release(site, gaps):
     assert site.inspect("django", ".Config.Image") != image
     assert states(site) == dict.fromkeys(NAMES, "up")
     assert [path.name for path in site.project.parent.iterdir()] == [site.project.name]
+
+
+@pytest.fixture
+def rotate(site, tmp_path):
+    """Starts the rotation of a secret."""
+    key = tmp_path / "key"
+    key.write_text("sk_test_TakesThePlaceOfTheOneBefore12")
+    options = {"secrets_stripe_secret_key_file": str(key), "image_version": VERSION}
+    return lambda name: site.start("rotate-secrets", "-vvv", "--diff", secrets_rotated=name, **options)
+
+
+@pytest.mark.parametrize("name", ["stripe_secret_key", "mysql_password", "django_secret_key"])
+def test_a_secret_that_is_rotated(site, gaps, rotate, name):
+    file, server = site.project / "secrets" / name, site.inspect("mysql", ".State.StartedAt")
+    before = file.read_text()
+    assert "Site administration" in site.sign_in().text
+    with Visitors(site.address) as visitors:
+        play = rotate(name).succeeded()
+    gaps[f"another {name}"] = visitors.gap
+    after = file.read_text()
+    assert after != before
+    assert not [secret for secret in (before, after) if secret in play.output]
+    assert site.inspect("mysql", ".State.StartedAt") == server
+    assert states(site) == dict.fromkeys(NAMES, "up")
+    assert "Site administration" in site.get("/admin/").text
+
+
+def test_a_rotation_that_is_cut_off_and_run_again(site, rotate):
+    cut_off = rotate("mysql_password")
+    cut_off.reach("compose | apply | Write the project")
+    cut_off.end(signal.SIGINT)
+    assert site.get("/mysql").ok
+    assert "The rotation of mysql_password was cut off: finish it first" in rotate("stripe_secret_key").failed().said
+    rotate("mysql_password").succeeded()
+    assert site.get("/mysql").ok
+    assert "secrets_rotated is mysql_root_password: it has to be one of" in rotate("mysql_root_password").failed().said

@@ -29,10 +29,8 @@ class Operator:
         self.environment |= {
             "HOME": str(folder),
             "XDG_CONFIG_HOME": str(folder / "config"),
-            "PATH": f"{BIN}:{os.environ['PATH']}",
-        }
-        self.environment |= {
             "XDG_DATA_HOME": str(folder / "data"),
+            "PATH": f"{BIN}:{os.environ['PATH']}",
             "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
         }
         self.password = folder / "config/tandem/production.vault-password"
@@ -137,12 +135,7 @@ def test_a_vault_from_a_terminal(operator):
         ({}, KEY, "PlantedSecret", "The webhook secret in stripe_webhook_secret is malformed: it has to be whsec_ and"),
         ({}, "", SECRET, "There is no vault without Stripe's secret key"),
         ({"secrets_stripe_secret_key_file": "/nowhere"}, KEY, SECRET, "There is no file /nowhere, which secrets_stripe_secret"),
-        (
-            {"secrets_stripe_secret_key_file": ""},
-            KEY,
-            SECRET,
-            "type it when asked, or name a file that holds it with -e secrets_",
-        ),
+        ({"secrets_stripe_secret_key_file": ""}, KEY, SECRET, "type it when asked, or name a file that holds it with -e secr"),
     ],
 )
 def test_what_is_no_secret_of_stripes(operator, files, variables, key, secret, sentence):
@@ -158,10 +151,7 @@ def test_what_is_no_secret_of_stripes(operator, files, variables, key, secret, s
 def test_where_the_password_comes_from(operator, files):
     assert operator.client("staging").returncode == 1
     said = operator.client("staging").stdout
-    assert (
-        f"There is no password for the vault 'staging': write it to {operator.folder}/config/tandem/staging.vault-password"
-        in said
-    )
+    assert f"There is no password for the vault 'staging': write it to {operator.password.with_stem('staging')}" in said
     assert "TANDEM_VAULT_PASSWORD_STAGING" in said
     assert "`keyring set tandem staging`" in said
 

@@ -210,6 +210,9 @@ def volumes(item):
             yield "ConfigMap", volume["configMap"]["name"]
         if "secret" in volume:
             yield "Secret", volume["secret"]["secretName"]
+        for source in volume.get("projected", {}).get("sources", []):
+            if "secret" in source:
+                yield "Secret", source["secret"]["name"]
 
 
 def kubernetes_before(live, wanted, manager):
