@@ -6,8 +6,11 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from conftest import NOT_COPIED, ROOT
 KEY = "sk_test_PlantedKeyOfTheVaultsTests1234"
 SECRET = "whsec_PlantedSecretOfTheVaultsTests12"  # noqa: S105
 BIN = Path(sys.executable).parent
+PATIENCE = 120  # seconds, on a busy machine
 
 
 class Operator:
@@ -56,15 +60,17 @@ class Operator:
         if not process:
             os.chdir(self.checkout)
             os.execve(self.command()[0], self.command(), self.environment)  # noqa: S606
-        seen, asked = "", 0
-        while select.select([terminal], [], [], 60)[0]:
-            try:
-                seen += os.read(terminal, 4096).decode(errors="replace")
-            except OSError:  # it has ended
-                break
-            if seen.count("(output is hidden):") > asked:
-                os.write(terminal, f"{answers[asked]}\r".encode())
-                asked += 1
+        seen, end = "", time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            if select.select([terminal], [], [], 1)[0]:
+                try:
+                    seen += os.read(terminal, 4096).decode(errors="replace")
+                except OSError:  # it has ended
+                    break
+            elif not termios.tcgetattr(terminal)[3] & termios.ECHO:  # it waits, and would show nothing
+                os.write(terminal, f"{answers[seen.count('(output is hidden):') - 1]}\r".encode())
+        else:
+            os.kill(process, signal.SIGKILL)
         return seen, os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
     def view(self):
