@@ -31,7 +31,7 @@ def run(*command):
 
 def vault():
     """Return all values of the vault."""
-    return yaml.safe_load(run(BIN / "ansible-vault", "view", os.environ["VAULT"]))
+    return yaml.safe_load(subprocess.check_output([BIN / "ansible-vault", "view", os.environ["VAULT"]]))
 
 
 SECRETS = [*PLANTED.values(), *(value for value in vault().values() if value)]
