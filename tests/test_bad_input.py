@@ -116,9 +116,15 @@ def test_a_stripe_key_that_is_no_good(site, variables, sentence):
     assert not site.traces()
 
 
-def test_a_rotation_without_a_vault(site):
-    play = site.start("rotate-secrets", secrets_rotated="mysql_password").failed()
-    assert f"There is no vault {site.vault} yet." in play.said
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("mysql_password", "There is no vault {} yet."),
+        ("mysql_root_password", "secrets_rotated is mysql_root_password: it has to be one of stripe_secret_key, mysql_password,"),
+    ],
+)
+def test_a_rotation_that_cannot_be(site, name, sentence):
+    assert sentence.format(site.vault) in site.start("rotate-secrets", secrets_rotated=name).failed().said
     assert not site.traces()
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "tandem"
 GENERATED = "local", "production", "tests"
+LOST = "Where it is lost, so is the vault: remove it, give the site's data up with `make remove DATA=yes`, and start afresh."
 
 
 def vaults():
@@ -98,10 +99,7 @@ def check():
     for vault in vaults():
         password, place = find(label_of(vault)) if label_of(vault) else (None, None)
         if password and not opens(password, vault):
-            sys.exit(
-                f"The password in {place} does not open {vault}: put the right one there. Where it is lost, so is the vault: "
-                "remove it, give the site's data up with `make remove DATA=yes`, and start afresh."
-            )
+            sys.exit(f"The password in {place} does not open {vault}: put the right one there. {LOST}")
 
 
 def main() -> str:
@@ -110,14 +108,15 @@ def main() -> str:
     parser.add_argument("--vault-id", default="local", metavar="LABEL", help="whose password to print (default: local)")
     label = parser.parse_args().vault_id
 
-    if label in GENERATED and not find(label)[0] and label not in map(label_of, vaults()):
+    guarded = label in map(label_of, vaults())
+    if label in GENERATED and not guarded and not find(label)[0]:
         generate(label)
     password, _ = find(label)
     if not password:
         variable, file = places(label)
         sys.exit(
             f"There is no password for the vault '{label}': write it to {file}, readable by you alone, put it into the "
-            f"environment variable {variable}, or into the system's keyring with `keyring set tandem {label}`."
+            f"environment variable {variable}, or into the system's keyring with `keyring set tandem {label}`. {LOST * guarded}"
         )
     check()
     return password
