@@ -104,7 +104,9 @@ def test_inventories_hold_only_what_differs():
 
 def test_every_role_has_a_scenario():
     scenarios = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}
-    assert scenarios >= {role.name for role in ROLES} | {"default", "site"}
+    beside_django = {"stripe", "localstripe"}  # in its scenario
+    assert scenarios | beside_django >= {role.name for role in ROLES} | {"default", "site"}
+    assert beside_django <= {*load(ROOT / "molecule/django/converge.yml")[1]["roles"]}
 
 
 def test_pre_commit_runs_clean(tmp_path):

@@ -40,6 +40,8 @@ SECRETS = [*PLANTED.values(), *(value for value in vault().values() if value)]
 class Compose:
     """The site's containers."""
 
+    meant = frozenset({"the owner"})
+
     def inside(self, service, *command):
         return run("docker", "exec", f"{INSTANCE}-{service}-1", *command)
 
@@ -61,10 +63,16 @@ class Compose:
         """Return the one place where the secrets are meant to be, besides the file in Django's container."""
         return {name: (PROJECT / "secrets" / name).read_text() for name in PLANTED}
 
+    def readers(self):
+        """Return who may read them there."""
+        mode = (PROJECT / "secrets").stat().st_mode
+        return {who for who, bit in {"the owner": 0o400, "the group": 0o040, "others": 0o004}.items() if mode & bit}
+
 
 class Kubernetes:
     """The site's pods."""
 
+    meant = frozenset({("deployer", "get"), ("deployer", "list"), ("the kubelet", "get")})  # which needs to know its name
     kubectl = (os.environ["KUBECTL"], f"--kubeconfig={os.environ['KUBECONFIG']}", f"--namespace={INSTANCE}")
 
     def inside(self, service, *command):
@@ -81,13 +89,32 @@ class Kubernetes:
         for pod in run(*self.kubectl, "get", "pods", "--output=name").decode().split():
             yield f"the log of {pod}", run(*self.kubectl, "logs", pod, "--all-containers")
 
+    def get(self, kind):
+        """Return all objects of a kind."""
+        return json.loads(run(*self.kubectl, "get", kind, "--output=json"))["items"]
+
+    def secret(self):
+        """Return the Secret that the pods have."""
+        holders = [item for item in self.get("secrets") if "stripe_secret_key" in (item.get("data") or {})]
+        return max(holders, key=lambda item: item["metadata"]["creationTimestamp"])
+
     def allowed(self):
         """Return the one place where the secrets are meant to be, besides the file in Django's pods."""
-        secrets = json.loads(run(*self.kubectl, "get", "secrets", "--output=json"))["items"]
-        holders = [item for item in secrets if "stripe_secret_key" in (item.get("data") or {})]
-        newest = max(holders, key=lambda item: item["metadata"]["creationTimestamp"])
+        return {name: base64.b64decode(text).decode() for name, text in self.secret()["data"].items()}
 
-        return {name: base64.b64decode(newest["data"][name]).decode() for name in PLANTED}
+    def readers(self):
+        """Return who may read it, of all identities that there are in the namespace, and how."""
+        node = self.get("pods")[0]["spec"]["nodeName"]
+        accounts = [account["metadata"]["name"] for account in self.get("serviceaccounts")]
+        identities = {name: [f"--as=system:serviceaccount:{INSTANCE}:{name}"] for name in accounts}
+        identities["somebody"] = ["--as=somebody", "--as-group=system:authenticated"]
+        identities["the kubelet"] = [f"--as=system:node:{node}", "--as-group=system:nodes"]
+        assert {"default", "deployer"} <= identities.keys()
+        questions = [("get", f"secrets/{self.secret()['metadata']['name']}"), ("list", "secrets")]
+        asked = {(who, what[0]): (*what, *identity) for who, identity in identities.items() for what in questions}
+        answers = {key: run(*self.kubectl, "auth", "can-i", *words).split()[-1] for key, words in asked.items()}
+        assert set(answers.values()) == {b"yes", b"no"}
+        return {key for key, answer in answers.items() if answer == b"yes"}
 
 
 PLATFORMS = {"compose": Compose, "kubernetes": Kubernetes}
@@ -166,13 +193,15 @@ def test_secrets_are_where_they_are_meant_to_be(platform):
     assert sorted(platform.inside("django", "sh", "-c", READ).decode().split()) == sorted(PLANTED.values())
     for service in ("mysql", "redis", "memcached", "localstripe", "nginx"):
         assert not found(platform.inside(service, "sh", "-c", READ))
+    assert platform.readers() == platform.meant
 
 
 def test_and_nowhere_else(platform, pages):
     log = FILE.with_name(f"{FILE.name}.log").read_text()
     assert "TASK [" in log
     dump = platform.inside("mysql", "sh", "-c", DUMP)
-    assert b"sealed:" in dump
+    for table in (b"apikey", b"webhookendpoint"):
+        assert re.search(rb"INSERT INTO `djstripe_%s` .*sealed:" % table, dump), table
     processes = chain.from_iterable(path.glob(name) for path in Path("/proc").glob("[0-9]*") for name in ("cmdline", "environ"))
     places = {
         "Ansible's output": log,
