@@ -4,6 +4,7 @@ The tests share one site; each leaves it as it found it, or the next one says wh
 """
 
 import signal
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -187,11 +188,12 @@ def test_a_secret_that_is_rotated(site, tmp_path, name):
     key = tmp_path / "key"
     key.write_text("sk_test_TakesThePlaceOfTheOneBefore12")
     before, pods = site.secrets(), {pod["metadata"]["uid"] for pod in site.pods("mysql")}
-    with Visitors(f"{site.address}/mysql", connections=2) as visitors:
+    with Visitors(f"{site.address}/mysql", connections=2, pause=300) as visitors:
         play = site.start("rotate-secrets", "-vvv", "--diff", secrets_rotated=name, secrets_stripe_secret_key_file=str(key))
         answers = []
         while play.process.poll() is None:
             answers += [(site.get("/stripe-test").text, "Site administration" in site.get("/admin/").text)]
+            time.sleep(0.5)  # the machine has more to do
     play.succeeded()
     assert visitors.lost == {}
     assert min(visitors.answers.values()) > 100

@@ -112,7 +112,8 @@ class Kubernetes:
         assert {"default", "deployer"} <= identities.keys()
         questions = [("get", f"secrets/{self.secret()['metadata']['name']}"), ("list", "secrets")]
         asked = {(who, what[0]): (*what, *identity) for who, identity in identities.items() for what in questions}
-        answers = {key: run(*self.kubectl, "auth", "can-i", *words).split()[-1] for key, words in asked.items()}
+        said = {key: run(*self.kubectl, "auth", "can-i", *words).splitlines()[-1] for key, words in asked.items()}
+        answers = {key: line.split()[0] for key, line in said.items()}  # and why
         assert set(answers.values()) == {b"yes", b"no"}
         return {key for key, answer in answers.items() if answer == b"yes"}
 
