@@ -26,7 +26,8 @@ def create():
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             task = TASK.match(line)
-            if not task or "Validating" in line or (task[2].islower() and task[1] != "registry" and task[2] not in ("wait", "summarize")):
+            within = task and task[2].islower() and task[1] != "registry" and task[2] not in ("wait", "summarize")
+            if not task or within or "Validating" in line:
                 continue
             now = time.perf_counter()
             taken[step] = taken.get(step, 0) + now - since
