@@ -228,7 +228,7 @@ def test_everything_is_labelled(objects):
         assert {key.split("/")[1]: labels[key] for key in labels if key != NAME} == {
             "instance": "tandem",
             "part-of": "tandem",
-            "managed-by": "ansible",
+            "managed-by": "tandem",
         }, name
 
 

@@ -66,8 +66,9 @@ def merge(common, own):
 
 
 def digest(data):
-    """Return ten hex digits that stand for any plain data."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:10]
+    """Return ten hex digits that stand for any plain data: of the JSON that Helm would write, too."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def configuration_name(service, config):
@@ -84,7 +85,7 @@ def all_labels(service, settings):
     """Return all labels of a service's objects and pods."""
     return labels(service, settings) | {
         "app.kubernetes.io/part-of": settings["instance"],
-        "app.kubernetes.io/managed-by": "ansible",
+        "app.kubernetes.io/managed-by": "tandem",
     }
 
 
@@ -134,8 +135,8 @@ def workload(document, service, settings):
 def kubernetes_objects(rendered, settings):
     """Return all objects but the Secrets, by step: ``data``, ``jobs`` and ``web``, in the order in which they are applied.
 
-    ``settings`` holds ``instance``, ``namespace``, ``annotations``, ``storage_class``, ``node_selector``, ``tolerations`` and
-    ``pull_secrets``.
+    ``settings`` holds ``instance``, ``namespace``, ``annotations``, ``storage_class``, ``node_selector``, ``tolerations``,
+    ``pull_secrets`` and ``network_policies``.
     """
     steps = {"data": [], "jobs": [], "web": []}
     # Plain data: copying Ansible's own containers takes minutes.
@@ -150,6 +151,8 @@ def kubernetes_objects(rendered, settings):
             step = "jobs" if document["kind"] == "Job" else role["stage"]
             whole = workload(document, service, settings) if document["kind"] in WORKLOADS else document
             steps[step].append(named(whole, service, settings))
+    if not settings["network_policies"]:
+        steps = {step: [item for item in objects if item["kind"] != "NetworkPolicy"] for step, objects in steps.items()}
     # Services first: pods find them from their start. And a creation of one that is cut off keeps its node port for minutes.
     return {step: sorted(objects, key=lambda item: item["kind"] != "Service") for step, objects in steps.items()}
 
