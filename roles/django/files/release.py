@@ -8,12 +8,16 @@ that name is left as it is.
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import django
 from django.apps import apps
 from django.core.management import call_command
+from django.db import OperationalError, connection
 
+PATIENCE = 240  # seconds for a database that comes up beside it, as it does where a chart is installed
+NOT_THERE = (2002, 2003, 2005)  # what MySQL's client calls a server that cannot be reached, or whose name is not known yet
 CHECK = [sys.executable, "-m", "gunicorn", "--check-config", "--config", "/etc/tandem/gunicorn.conf.py"]
 
 if subprocess.run(CHECK, check=False).returncode:
@@ -21,6 +25,16 @@ if subprocess.run(CHECK, check=False).returncode:
 
 sys.path.insert(0, os.getcwd())
 django.setup()
+
+end = time.monotonic() + PATIENCE
+while True:
+    try:
+        connection.ensure_connection()
+        break
+    except OperationalError as error:
+        if error.args[0] not in NOT_THERE or time.monotonic() > end:
+            raise
+        time.sleep(1)
 
 call_command("migrate", interactive=False)
 
