@@ -75,7 +75,7 @@ SET_UP = [
     ("", ["molecule", "create"]),
 ]
 TIDY_UP = [("", ["molecule", "destroy"])]
-WITHOUT_ENGINE = {"lint", "contracts", "vault"}
+WITHOUT_ENGINE = {"lint", "contracts", "helm", "vault"}
 
 
 RUNNING = set()
