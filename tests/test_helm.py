@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from programs import helm, run
+from test_manifests import secrets
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
@@ -33,6 +34,7 @@ OTHER = {
     "kubernetes_node_selector": {"example.org/pool": "site"},
     "kubernetes_pull_secrets": ["registry-login"],
     "kubernetes_storage_class": "fast",
+    "localstripe_enabled": True,
     "memcached_servers": ["one.example:11212"],
     "mysql_existing_secret": "own-mysql",
     "nginx_ingress_hosts": ["site.example", "www.site.example"],
@@ -41,7 +43,7 @@ OTHER = {
 }
 # Values that are no variables of the same meaning: there is nothing to compare them with.
 OWN = {"image.registry", "django.image", "nginx.image", "platform.removeData"}
-SWITCHES = {"autoscaling.enabled", "kubernetes.networkPolicies", "memcached.enabled", "redis.enabled"}
+SWITCHES = {"autoscaling.enabled", "kubernetes.networkPolicies", "memcached.enabled", "redis.enabled", "stripe.enabled"}
 # Values that share a place, as they say.
 SHARED = {
     "image.registry": r"\w+\.image",
@@ -307,6 +309,9 @@ SECRETS = {
     "mysql.password": "three",
     "mysql.rootPassword": "four",
     "redis.password": "five",
+    "stripe.secretKey": "six",
+    "stripe.webhookSecret": "seven",
+    "stripe.databaseKey": "eight",
 }
 
 
@@ -323,16 +328,14 @@ def test_secrets_are_made_of_values(chart):
         "redis_password": "five",
     }
     assert f"user django on #{hashlib.sha256(b'five').hexdigest()} " in texts["redis"]["redis_users.acl"]
-    used = {
-        volume["secret"]["secretName"]
-        for pod in pods(objects).values()
-        for volume in pod.get("volumes", [])
-        if "secret" in volume
-    }
+    assert set(texts["stripe"].values()) == {"six", "seven", "eight"}
+    used = set().union(*(secrets(pod) for pod in pods(objects).values()))
     assert used == {item["metadata"]["name"] for item in objects.values() if item["kind"] == "Secret"}
     # Another secret rolls the pods that read it, and no others.
-    before, after = pods(objects), pods(template(chart, SECRETS | {"redis.password": "six"}))
+    before, after = pods(objects), pods(template(chart, SECRETS | {"redis.password": "nine"}))
     assert {name for name in before if before[name] != after[name]} == {"Deployment/django", "Job/release", "StatefulSet/redis"}
+    after = pods(template(chart, SECRETS | {"stripe.secretKey": "nine", "mysql.rootPassword": "ten"}))
+    assert {name for name in before if before[name] != after[name]} == {"Deployment/django"}
     without = template(chart, SECRETS | {"redis.enabled": False})
     assert not any("redis" in json.dumps(item) for item in without.values() if item["kind"] == "Secret")
 

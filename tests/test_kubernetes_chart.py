@@ -16,6 +16,7 @@ SECRETS = {
     "django": {"secretKey": "a throw-away key", "superuserPassword": "open-sesame"},
     "mysql": {"password": "sesame", "rootPassword": "root-sesame"},
     "redis": {"password": "redis-sesame"},
+    "stripe": {"secretKey": f"sk_test_{'a' * 24}", "webhookSecret": f"whsec_{'a' * 24}", "databaseKey": "stripe-sesame"},
 }
 VALUES = {
     "autoscaling": {"enabled": False},

@@ -22,12 +22,15 @@
 {{- printf "%s-%s" (index . 1) (toRawJson $data | sha256sum | trunc 10) }}
 {{- end }}
 
-{{/* The name of a service's Secret: of the one that is made here, whose name takes scrypt's time to guess from, or of one that is there. */}}
+{{/* The name of a service's Secret: of the one that is made here, whose name takes scrypt's time to guess from if it has no other, or of one
+that is there. */}}
 {{- define "tandem.secret" -}}
 {{- $root := index . 0 }}
 {{- $service := index . 1 }}
 {{- $data := (include (printf "tandem.Secret.%s" $service) $root | fromYaml).data }}
-{{- if $data }}
+{{- if and $data (gt (len .) 2) }}
+{{- index . 2 }}
+{{- else if $data }}
 {{- printf "%s-%s" $service (derivePassword 1 "long" (toRawJson $data) $service $root.Release.Name | sha256sum | trunc 10) }}
 {{- else }}
 {{- $name := (index $root.Values $service).existingSecret }}

@@ -36,7 +36,17 @@ def told(name):
 
 def lifted(value):
     """Tell whether a value is Helm's already."""
-    return isinstance(value, str) and value.startswith("__put_")
+    return isinstance(value, str) and re.fullmatch("__put_[0-9a-f]+__", value)
+
+
+def expression(text):
+    """Return how Helm says a text that may have something of Helm's in it."""
+    parts = re.split("__put_([0-9a-f]+)__", text)
+    values = [f"({told(digits).removesuffix(' | toJson')})" for digits in parts[1::2]]
+    if not values or lifted(text):
+        return "".join(values) or json.dumps(text)
+    pattern = "%s".join(part.replace("%", "%%") for part in parts[::2])
+    return f"(printf {json.dumps(pattern)} {' '.join(values)})"
 
 
 # The way to a field
@@ -54,14 +64,15 @@ def service(item):
 
 
 def called(item):
-    """Return what an item of a list goes by: its name or key, or whose Secret it is, or whom a rule of a policy is about."""
+    """Return what an item of a list goes by: its name or key, whose Secret it is, or whom or which port a rule is about."""
     if not isinstance(item, dict):
         return None
     source = item.get("secret", {}).get("name")
-    owner = re.search(r'"(\w+)"\)$', told(source)) if lifted(source) else None
+    owner = re.search(r'\$ "(\w+)"', told(source)) if lifted(source) else None
     peers = item.get("to") or item.get("from") or [item]
     peer = peers[0].get("podSelector", {}).get("matchLabels", {}) if len(peers) == 1 else {}
-    return item.get("name") or item.get("key") or (owner and owner[1]) or peer.get(NAME)
+    name = item.get("name") or item.get("key") or (owner and owner[1]) or peer.get(NAME)
+    return name or str((item.get("ports") or [{}])[0].get("port"))
 
 
 def entries(node):
@@ -72,11 +83,11 @@ def entries(node):
 
 
 def places(node, path):
-    """Yield container and key of each place that names with dots between lead to; ``**`` is any text, or any way down."""
+    """Yield container and key of each place that names lead to, as the table has them; ``**`` is any text, or any way down."""
     if path.startswith("**."):
         yield from places(node, path[3:])
     for key, child, names in entries(node):
-        if path in names or (path == "**" and isinstance(child, str)):
+        if names.intersection(path.split("|")) or (path == "**" and isinstance(child, str)):
             yield node, key
         if path.startswith("**"):
             yield from places(child, path)
@@ -142,16 +153,18 @@ def substitute(match, text, value, condition=""):
 
 def environment(variables, but, own, inventory):
     """Return a container's environment, to which a value's variables add and over which they win; those in ``but`` stay."""
-    entries, names = [], [json.dumps(entry["name"]) for entry in variables]
-    for entry, name in zip(variables, names, strict=True):
-        old = entry["value"]
-        text = f"({told(old).removesuffix(' | toJson')})" if lifted(old) else json.dumps(old)
-        wins = not re.fullmatch(but, entry["name"])
-        new = entry | {"value": kept("put", f"dig {name} {text} {own} | toJson")} if wins else entry
-        added = wins and entry["name"] in inventory  # which may be taken away again
+    entries, names = [], []
+    for entry in variables:
+        if isinstance(entry, str) or re.fullmatch(but, entry["name"]):
+            entries.append(entry)
+            continue
+        name = json.dumps(entry["name"])
+        new = entry | {"value": kept("put", f"dig {name} {expression(entry['value'])} {own} | toJson")}
+        added = entry["name"] in inventory  # which may be taken away again
         entries += [kept("line", f"if hasKey {own} {name}"), new, kept("line", "end")] if added else [new]
+    names = " ".join(json.dumps(entry["name"]) for entry in variables if isinstance(entry, dict))
     more = {part: kept("put", f"${part} | toJson") for part in ("name", "value")}
-    return [*entries, kept("line", f"range $name, $value := omit {own} {' '.join(names)}"), more, kept("line", "end")]
+    return [*entries, kept("line", f"range $name, $value := omit {own} {names}"), more, kept("line", "end")]
 
 
 def lift_all(objects, rows, own="", inventory=None):
@@ -166,12 +179,11 @@ def lift_all(objects, rows, own="", inventory=None):
 
 
 def expanded(table, services):
-    """Return a table with an entry for each of the services in the place of one for ``<service>``."""
-    entries = {}
-    for name, each in itertools.product(table, services):
-        text = json.dumps(table[name]).replace("<service>", each).replace("<SERVICE>", each.upper())
-        entries.setdefault(name.replace("<service>", each), json.loads(text))
-    return entries
+    """Return names and entries of a table, with one for each of the services in the place of one for ``<service>``."""
+    for name, entry in table.items():
+        for each in services if "<service>" in name else [""]:
+            text = json.dumps(entry).replace("<service>", each).replace("<SERVICE>", each.upper())
+            yield name.replace("<service>", each), json.loads(text)
 
 
 # The parts of a chart
@@ -187,7 +199,9 @@ def chart_lift(objects, more, table, site):
     there = {identity(item) for item in objects}
     objects += [item for item in more if item["kind"] not in HASHED and identity(item) not in there]
     services = sorted({service(item) for item in objects})
-    own, knobs = expanded(table["own"], services), expanded(table["knobs"], services)
+    own, knobs = dict(expanded(table["own"], services)), {}
+    for name, rows in expanded(table["knobs"], services):
+        knobs.setdefault(name, []).extend(rows)
     options = site["options"] | {name: site["options"].get(name, {}) | option for name, option in own.items()}
     for name in [name for name in options if name.endswith("_enabled") and name not in table["switches"]]:
         del options[name]
@@ -210,12 +224,16 @@ def chart_lift(objects, more, table, site):
 
 
 def refer(item, named):
-    """Have Helm name ConfigMaps and Secrets, by what it puts into them, in an object that reads ``named`` ones or is one."""
+    """Have Helm name ConfigMaps and Secrets, by what it puts into them, in an object that reads ``named`` ones or is one.
+
+    What is not immutable keeps its name.
+    """
     own = [(item["metadata"], "name")] if item["kind"] in ("ConfigMap", "Secret") else []
     early = "early." if item["kind"] == "Job" else ""
     for node, key in itertools.chain(own, *(list(places(item, path)) for path in REFERENCES)):
         if other := named.get(node[key]):
-            node[key] = kept("put", f'include "tandem.{early}{other["kind"].lower()}" (list $ "{service(other)}")')
+            name = "" if other["immutable"] else f' "{node[key]}"'
+            node[key] = kept("put", f'include "tandem.{early}{other["kind"].lower()}" (list $ "{service(other)}"{name})')
 
 
 def make_secret(item, site, services):
@@ -336,7 +354,7 @@ def described(name, option, defaults):
         schema["additionalProperties"] = {"type": "string"}
         default = {key: str(value) for key, value in default.items()}
     text = re.sub(r"\b[CV]\(([^)]*)\)", r"`\1`", " ".join(option["description"].split()))
-    text = re.sub(r"`[^`]*`|\w+", lambda match: value_name(match[0]) if match[0] in defaults else match[0], text)
+    text = re.sub(r"`[^`<]*`|\w+", lambda match: value_name(match[0]) if match[0] in defaults else match[0], text)
     value = {"name": value_name(name), "default": default, "schema": schema, "description": text}
     return value | {"secret": option.get("no_log", False)}
 
