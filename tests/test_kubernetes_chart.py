@@ -118,7 +118,7 @@ def test_failing_upgrades_are_taken_back(site):
         said = site.helm("upgrade", status=1, django={"environment": {"DJANGO_SETTINGS_MODULE": "nowhere"}})
         assert "gunicorn cannot load the site" in said  # before it migrates anything
         assert version(site) == before
-        options = ["--atomic", "--timeout=60s"]
+        options = ["--atomic", "--timeout=45s"]
         said = site.helm("upgrade", *options, status=1, django={"environment": {"GUNICORN_CMD_ARGS": "--bind=:nonsense"}})
         assert f"{NAME} failed" in said
         eventually(lambda: settled(site))
