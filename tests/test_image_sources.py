@@ -133,7 +133,7 @@ def test_and_run_again(site, registry):
     for service, variable in IMAGES.items():
         assert site.inspect(service, ".Config.Image") == registry.name(official(service, variable))
     pulled = {registry.name(official(role, variable)) for role, variable in (IMAGES | BASES).items()}
-    built = {site.inspect(service, ".Config.Image") for service in ("django", "nginx")}
+    built = {site.inspect(service, ".Config.Image") for service in ("django", "nginx", "localstripe")}
     assert set(registry.images()) == pulled | built
 
     assert PASSWORD not in play.output.partition("TASK")[2]

@@ -183,7 +183,8 @@ class Gunicorn:
     def ended(self):
         """Everything it wrote to its log, once it is over."""
         self.listening.close()
-        return self.process.communicate(timeout=30)[1]
+        # gunicorn itself waits 30 seconds for a worker, as for one that the signal has reached in its first moments.
+        return self.process.communicate(timeout=60)[1]
 
 
 @pytest.fixture
