@@ -22,11 +22,11 @@ SMALL = {
     "django_cpu_request": "50m",
     "mysql_cpu_request": "50m",
 }
-PHASES = {  # what there is of the site when a phase has begun
-    "the Secrets": "Secret",
-    "the data stage": "StatefulSet",
-    "the jobs": "Job",
-    "the web stage": "Deployment",
+PHASES = {  # what there is of the site when a phase has begun, and whose
+    "the Secrets": ("Secret", "mysql"),
+    "the data stage": ("StatefulSet", "mysql"),
+    "the jobs": ("Job", "release"),
+    "the web stage": ("Deployment", "django"),
 }
 
 
@@ -36,9 +36,11 @@ def deployed(alone, tmp_path_factory):
     with ClusterSite(tmp_path_factory.mktemp("cluster"), "tandem-cluster", 30090, **SMALL) as site:
         site.prepare()
         cut_off = {}
-        for phase, kind in PHASES.items():
+        for phase, (kind, name) in PHASES.items():
             cut_off[phase] = site.deploy()
-            cut_off[phase].until(lambda kind=kind: site.all(kind))
+            cut_off[phase].until(
+                lambda kind=kind, name=name: any(item["metadata"]["name"].startswith(name) for item in site.all(kind))
+            )
             cut_off[phase].end(signal.SIGINT)
         first = site.deploy().succeeded()
         second = site.deploy().succeeded()
