@@ -109,6 +109,18 @@ def test_every_role_has_a_scenario():
     assert beside_django <= {*load(ROOT / "molecule/django/converge.yml")[1]["roles"]}
 
 
+def test_each_alert_says_what_to_do_and_has_a_test_that_it_fires():
+    groups = load(ROOT / "roles/prometheus/files/alerts.rules.yml")["groups"]
+    alerts = {rule["alert"]: rule for group in groups for rule in group["rules"]}
+    cases = load(ROOT / "tests/prometheus/alerts.yml")["tests"]
+    for name, rule in alerts.items():
+        assert set(rule["annotations"]) == {"meaning", "first_step"}, name
+        assert rule["labels"]["severity"] in ("critical", "warning"), name
+        looks = [look["exp_samples"] for case in cases if name in case["name"] for look in case["promql_expr_test"]]
+        assert [] in looks, f"{name} is never shown to stay quiet"
+        assert any(f'alertname="{name}"' in sample["labels"] for samples in looks for sample in samples), f"{name} never fires"
+
+
 def test_pre_commit_runs_clean(tmp_path):
     program = Path(sys.executable).with_name("pre-commit")
     environment = os.environ | {"PRE_COMMIT_HOME": str(tmp_path)}

@@ -58,6 +58,7 @@ RENDERINGS = {
     "production": ("production", {}),
     "options": ("production", OPTIONS),
     "external": ("production", EXTERNAL),
+    "prometheus": ("production", {"prometheus_enabled": True, "prometheus_alertmanagers": ["alertmanager.example:9093"]}),
     "workers": ("production", {"django_workers": 3}),
     "password": ("production", {"vault_redis_password": "Another"}),
     "key": ("production", {"vault_stripe_secret_key": "Another"}),
@@ -104,7 +105,7 @@ def secrets(spec):
     volumes = spec.get("volumes", [])
     sources = [source for volume in volumes for source in volume.get("projected", {}).get("sources", [])]
     names = [volume["secret"]["secretName"] for volume in volumes if "secret" in volume]
-    return {*names, *(source["secret"]["name"] for source in sources)}
+    return {*names, *(source["secret"]["name"] for source in sources if "secret" in source)}
 
 
 def named(objects, kind):
@@ -117,7 +118,7 @@ def environment(objects, workload):
     return {entry["name"]: entry["value"] for entry in pods(objects)[workload]["spec"]["containers"][0]["env"]}
 
 
-@pytest.fixture(scope="session", params=["production", "options", "external"])
+@pytest.fixture(scope="session", params=["production", "options", "external", "prometheus"])
 def objects(request, folders):
     """The objects of one rendering for Kubernetes."""
     return load(folders[request.param])
@@ -137,7 +138,9 @@ def test_the_schema_knows_every_field(objects):
 def test_scanners_find_nothing_but_what_stays_for_a_reason(folders):
     rules = yaml.safe_load((ROOT / "tests/ignored-rules.yml").read_text())
     assert all(rule["reason"] for rule in rules)
-    scanned = [scan(folders[name]) for scan in (kube_score, checkov) for name in ("production", "options", "external")]
+    scanned = [
+        scan(folders[name]) for scan in (kube_score, checkov) for name in ("production", "options", "external", "prometheus")
+    ]
     found = {(rule, plain(name)) for rule, name in chain.from_iterable(scanned)}
     assert found == {(rule["rule"], name) for rule in rules for name in rule["objects"]}
 
@@ -173,15 +176,31 @@ def flows(objects, direction, end):
                 yield from ((who, whom, f"{port['port']}/{port.get('protocol', 'TCP')}") for port in rule["ports"])
 
 
-def test_policies_allow_what_the_readme_says(production):
-    out = set(flows(production, "egress", "to"))
-    into = {(whom, who, port) for who, whom, port in flows(production, "ingress", "from")}
-    inside = {template["metadata"]["labels"][NAME] for template in pods(production).values()}
+def allowed(objects):
+    """Return the flows that the policies allow, each as who, with whom and the port."""
+    out = set(flows(objects, "egress", "to"))
+    into = {(whom, who, port) for who, whom, port in flows(objects, "ingress", "from")}
+    inside = {template["metadata"]["labels"][NAME] for template in pods(objects).values()}
     ours = [{flow for flow in side if {*flow[:2]} <= inside} for side in (out, into)]
     assert ours[0] == ours[1], "what leaves one pod has to be let in by the other"
-    section = (ROOT / "README.md").read_text().split("| from | to | port |")[1].split("\n\n")[0]
-    table = [[cell.strip(" `").split("`")[0] for cell in line.strip("|").split("|")] for line in section.strip().splitlines()[1:]]
-    assert out | into == {(who, whom, port) for who, whom, ports in table for port in ports.split(", ")}
+    return out | into
+
+
+def test_policies_allow_what_the_readme_says(folders, production):
+    usual = allowed(production)
+    for number, found in enumerate((usual, allowed(load(folders["prometheus"])) - usual), start=1):
+        section = (ROOT / "README.md").read_text().split("| from | to | port |")[number].split("\n\n")[0]
+        table = [
+            [cell.strip(" `").split("`")[0] for cell in line.strip("|").split("|")] for line in section.strip().splitlines()[1:]
+        ]
+        assert found == {(who, whom, port) for who, whom, ports in table for port in ports.split(", ")}
+
+
+def test_prometheus_is_nowhere_where_it_is_switched_off(production, folders):
+    for name, item in (production | load(folders["options"])).items():
+        assert "exporter" not in json.dumps(item), name
+        assert item["metadata"]["labels"][NAME] != "prometheus", name
+    assert not {path.name for path in folders["local"].rglob("*")} & {"prometheus", "prometheus.yml"}
 
 
 def test_nobody_talks_to_anybody_by_default(objects):
@@ -195,11 +214,18 @@ def test_pods_are_restricted(objects):
     for name, template in pods(objects).items():
         spec = template["spec"]
         assert spec["automountServiceAccountToken"] is False, name
-        assert not {"hostNetwork", "hostPID", "hostIPC", "serviceAccountName"} & set(spec), name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
+        assert spec.get("serviceAccountName") == ("prometheus" if name == "StatefulSet/prometheus" else None), name
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["runAsUser"] > 0, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        assert all(set(volume) - {"name"} <= VOLUMES for volume in spec.get("volumes", [])), name
+        volumes = spec.get("volumes", [])
+        assert all(set(volume) - {"name"} <= VOLUMES for volume in volumes), name
+        tokens = {volume["name"] for volume in volumes if "serviceAccountToken" in json.dumps(volume)}
+        holders = [
+            item["name"] for item in spec["containers"] if tokens & {mount["name"] for mount in item.get("volumeMounts", [])}
+        ]
+        assert holders == (["prometheus"] if name == "StatefulSet/prometheus" else []), name
         for container in spec["containers"] + spec.get("initContainers", []):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,

@@ -103,11 +103,15 @@ def named(document, service, settings):
     return merge({"apiVersion": "", "kind": "", "metadata": metadata, **selected.get(document["kind"], {})}, document)
 
 
-def workload(document, service, settings):
-    """Return a Deployment, StatefulSet or Job with what all of them have in common."""
+def workload(document, service, settings, beside_volumes):
+    """Return a Deployment, StatefulSet or Job with what all of them have in common, and with the container that volumes get."""
     document = copy.deepcopy(document)
     spec, own = document["spec"], labels(service, settings)
     pod = merge(POD, spec["template"]["spec"])
+    claims = spec.get("volumeClaimTemplates", [])
+    for claim in claims if beside_volumes else ():
+        mount = {"name": claim["metadata"]["name"], "mountPath": f"/volumes/{service}", "readOnly": True}
+        pod["containers"].append(beside_volumes | {"volumeMounts": [mount]})
     pod["containers"] = [merge(CONTAINER, container) for container in pod["containers"]]
     if settings["pull_secrets"]:
         pod["imagePullSecrets"] = [{"name": name} for name in settings["pull_secrets"]]
@@ -121,7 +125,7 @@ def workload(document, service, settings):
         spec.setdefault("revisionHistoryLimit", KEPT_CONFIGURATIONS)
         spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
         pod.setdefault("topologySpreadConstraints", [{**spread, "labelSelector": {"matchLabels": own}}])
-    for claim in spec.get("volumeClaimTemplates", []):
+    for claim in claims:
         if settings["storage_class"]:
             claim["spec"].setdefault("storageClassName", settings["storage_class"])
     template = spec["template"] | {"spec": pod}
@@ -141,6 +145,7 @@ def kubernetes_objects(rendered, settings):
     steps = {"data": [], "jobs": [], "web": []}
     # Plain data: copying Ansible's own containers takes minutes.
     rendered, settings = json.loads(json.dumps([rendered, settings]))
+    beside_volumes = next(filter(None, (role.get("volume_container") for role in rendered)), {})
     for role in rendered:
         service = role["name"]
         if role["config"]:
@@ -149,7 +154,7 @@ def kubernetes_objects(rendered, settings):
             steps["data"].append(named(config | {"data": role["config"]}, service, settings))
         for document in filter(None, role["documents"]):
             step = "jobs" if document["kind"] == "Job" else role["stage"]
-            whole = workload(document, service, settings) if document["kind"] in WORKLOADS else document
+            whole = workload(document, service, settings, beside_volumes) if document["kind"] in WORKLOADS else document
             steps[step].append(named(whole, service, settings))
     if not settings["network_policies"]:
         steps = {step: [item for item in objects if item["kind"] != "NetworkPolicy"] for step, objects in steps.items()}
