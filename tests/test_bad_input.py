@@ -85,19 +85,34 @@ def test_what_is_required_and_missing(site, inventory):
     assert not site.traces()
 
 
-def test_what_only_compose_would_refuse(site):
-    play = site.deploy(platform_instance="Tandem", nginx_published_port=99999).failed()
-    assert "platform_instance is Tandem: begin with a lower-case letter or a digit" in play.said
-    assert "nginx_published_port is 99999: choose a port from 1 to 65535." in play.said
+def test_what_only_prometheus_would_refuse(site):
+    refused = {"scrape_interval": "90s", "retention": "15", "retention_size": "6 GB", "alertmanagers": ["http://alerts"]}
+    play = site.deploy(**{f"prometheus_{name}": value for name, value in refused.items()}).failed()
+    assert "prometheus_scrape_interval is 90s: choose from 1s to 60s." in play.said
+    assert "prometheus_retention is 15: say it as a number with h, d, w or y, as in 15d." in play.said
+    assert "prometheus_retention_size is 6 GB: say it as a number with MB, GB or TB, as in 6GB." in play.said
+    assert "prometheus_alertmanagers has http://alerts: name each as host:port." in play.said
     assert not site.traces()
 
 
-def test_a_port_in_use(site):
-    with socket.create_server(("127.0.0.1", site.port)):
-        play = site.deploy().failed()
+def test_what_only_compose_would_refuse(site):
+    ports = {"nginx_published_port": 99999, "prometheus_published_port": 99999}
+    play = site.deploy(platform_instance="Tandem", prometheus_enabled=True, **ports).failed()
+    assert "platform_instance is Tandem: begin with a lower-case letter or a digit" in play.said
+    assert "nginx_published_port is 99999: choose a port from 1 to 65535." in play.said
+    assert "prometheus_published_port is 99999: choose a port from 1 to 65535." in play.said
+    assert "nginx_published_port and prometheus_published_port are both 99999: choose another one." in play.said
+    assert not site.traces()
+
+
+@pytest.mark.parametrize(("service", "called"), [("nginx", "the site"), ("prometheus", "Prometheus")])
+def test_a_port_in_use(site, service, called):
+    name, port = f"{service}_published_port", free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        play = site.deploy(**{"prometheus_enabled": True, name: port}).failed()
     assert (
-        f"Port {site.port} on 127.0.0.1 is in use by another program: stop that, or choose another port for the site with "
-        f"nginx_published_port (for example -e nginx_published_port={site.port + 1})."
+        f"Port {port} on 127.0.0.1 is in use by another program: stop that, or choose another port for {called} with "
+        f"{name} (for example -e {name}={port + 1})."
     ) in play.said
     assert not site.traces()
 
