@@ -43,10 +43,18 @@ OTHER = {
 }
 # Values that are no variables of the same meaning: there is nothing to compare them with.
 OWN = {"image.registry", "django.image", "nginx.image", "platform.removeData"}
-SWITCHES = {"autoscaling.enabled", "kubernetes.networkPolicies", "memcached.enabled", "redis.enabled", "stripe.enabled"}
+SWITCHES = {
+    "autoscaling.enabled",
+    "kubernetes.networkPolicies",
+    "memcached.enabled",
+    "prometheus.enabled",
+    "redis.enabled",
+    "stripe.enabled",
+}
 # Values that share a place, as they say.
 SHARED = {
-    "image.registry": r"\w+\.image",
+    "django.workers": "django.threads",
+    "image.registry": r"\w+\.(i|\w+I)mage",
     "nginx.behindProxy": "nginx.ingressHosts",
     "nginx.ingressTlsSecret": "nginx.ingressHosts",
 }
@@ -139,7 +147,8 @@ def changed(schema, defaults):
 def cases(changed):
     """Values for Helm, each set beside what render-site writes with the variables of these names."""
     off = dict.fromkeys(SWITCHES, False) | {"django.replicas": 5, "nginx.replicas": 6, "django.existingSecret": "own-django"}
-    cases = {"default": {}, "changed": changed, "off": off}
+    watched = {"prometheus.enabled": True, "kubernetes.networkPolicies": True, "prometheus.existingSecret": "own-prometheus"}
+    cases = {"default": {}, "changed": changed | {"prometheus.enabled": True}, "off": off, "watched": off | watched}
     return {name: {key: value for key, value in values.items() if key not in OWN} for name, values in cases.items()}
 
 
@@ -195,7 +204,7 @@ def test_the_chart_is_what_render_site_writes(charts, rendered, inventory, versi
     assert compared(template(charts[inventory] / "tandem", version=version)) == compared(rendered[inventory])
 
 
-@pytest.mark.parametrize("case", ["changed", "off"])
+@pytest.mark.parametrize("case", ["changed", "off", "watched"])
 def test_values_are_what_variables_are(chart, cases, rendered, case):
     found, wanted = compared(template(chart, cases[case])), compared(rendered[case])
     assert set(found) == set(wanted)
@@ -257,22 +266,33 @@ def test_each_value_changes_something_and_no_two_the_same(effects):
 
 
 def test_each_switch_takes_away_its_own(chart):
-    default = template(chart)
+    on = {"prometheus.enabled": True}
+    default = template(chart, on)
     for switch in SWITCHES:
         part = switch.split(".")[0]
-        gone = set(default) - set(template(chart, {switch: False}))
+        gone = set(default) - set(template(chart, on | {switch: False}))
         owners = {name for name, item in default.items() if item["metadata"]["labels"]["app.kubernetes.io/name"] == part}
+        owners |= {f"NetworkPolicy/prometheus-{part}"} & set(default)
         policies = {name for name in default if name.startswith("NetworkPolicy/")}
         assert gone == (policies if part == "kubernetes" else owners), switch
 
 
 def test_a_registry_takes_the_place_of_all_others(chart):
     for version in VERSIONS:
-        before, after = (template(chart, values, version) for values in ({}, {"image.registry": "mirror.example/site"}))
-        images = [{name: pod["containers"][0]["image"] for name, pod in pods(objects).items()} for objects in (before, after)]
+        own, mirror = {"prometheus.enabled": True}, {"prometheus.enabled": True, "image.registry": "mirror.example/site"}
+        images = [
+            {(name, item["name"]): item["image"] for name, pod in pods(objects).items() for item in pod["containers"]}
+            for objects in (template(chart, values, version) for values in (own, mirror))
+        ]
         assert images[1] == {
             name: re.sub("^(docker.io|127.0.0.1:5000)/", "mirror.example/site/", image) for name, image in images[0].items()
         }
+
+
+def test_metrics_tell_of_the_image_that_runs(chart):
+    objects = template(chart, {"django.image": "registry.example:5000/shop:7"})
+    (config,) = (item["data"] for name, item in objects.items() if name.startswith("ConfigMap/django-"))
+    assert 'started.labels("7")' in config["gunicorn.conf.py"]
 
 
 def pods(objects):
@@ -336,6 +356,21 @@ def test_secrets_are_made_of_values(chart):
     assert {name for name in before if before[name] != after[name]} == {"Deployment/django", "Job/release", "StatefulSet/redis"}
     after = pods(template(chart, SECRETS | {"stripe.secretKey": "nine", "mysql.rootPassword": "ten"}))
     assert {name for name in before if before[name] != after[name]} == {"Deployment/django"}
+    # Prometheus's exporters have accounts of their own, where there is one.
+    assert "exporter" not in texts["redis"]["redis_users.acl"]
+    own = {"prometheus.enabled": True, "prometheus.mysqlPassword": "seven", "prometheus.redisPassword": "eight"}
+    objects = template(chart, SECRETS | own)
+    files = {
+        file: b64decode(text).decode()
+        for item in objects.values()
+        for file, text in item.get("data", {}).items()
+        if item["kind"] == "Secret"
+    }
+    assert f"user exporter on #{hashlib.sha256(b'eight').hexdigest()} " in files["redis_users.acl"]
+    assert 'password = "four"' in files["prometheus_root.cnf"]
+    assert "password = seven" in files["prometheus_mysql.cnf"]
+    assert files["prometheus_account.sql"].count("IDENTIFIED BY 'seven'") == 2
+    assert list(json.loads(files["prometheus_redis.json"]).values()) == ["eight"]
     without = template(chart, SECRETS | {"redis.enabled": False})
     assert not any("redis" in json.dumps(item) for item in without.values() if item["kind"] == "Secret")
 

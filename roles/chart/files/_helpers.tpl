@@ -16,6 +16,11 @@
 {{- range $index := until (int .) }}{{ if $index }},{{ end }}memcached-{{ $index }}.memcached:11211{{ end }}
 {{- end }}
 
+{{/* The ports that Prometheus may ask anyone at: the cluster's API, which no selector names, and Alertmanagers. */}}
+{{- define "tandem.outside" -}}
+[{"port": 443}, {"port": 6443}{{ range . }}, {"port": {{ splitList ":" . | last | int }}}{{ end }}]
+{{- end }}
+
 {{/* The name of a service's ConfigMap: what is in it has its part in it, as in those that deploy-site makes. */}}
 {{- define "tandem.configmap" -}}
 {{- $data := (include (printf "tandem.ConfigMap.%s" (index . 1)) (index . 0) | fromYaml).data }}
@@ -92,4 +97,11 @@ data: {{ toJson $other.data }}
 {{- $_ := set $annotations "helm.sh/hook-output-log-policy" "hook-succeeded,hook-failed" }}
 {{- end }}
 {{- merge $annotations $root.Values.kubernetes.annotations | toJson }}
+{{- end }}
+
+{{/* Of one that comes last of all, and takes what is installed by then: an account for an exporter is nothing that a version waits for. */}}
+{{- define "tandem.hook.last" -}}
+{{- merge (dict "helm.sh/hook" "post-install,post-upgrade" "helm.sh/hook-weight" "1"
+  "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded,hook-failed"
+  "helm.sh/hook-output-log-policy" "hook-succeeded,hook-failed") $.Values.kubernetes.annotations | toJson }}
 {{- end }}

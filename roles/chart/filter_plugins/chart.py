@@ -190,14 +190,15 @@ def expanded(table, services):
 
 
 def chart_lift(objects, more, table, site):
-    """Lift what the ``table`` says out of the objects of a ``site``, and of those that there would be ``more`` with all of it on.
+    """Lift what the ``table`` says out of the objects of a ``site``, as there are with all of it on: ``more``, and more in them.
 
     Return the ``objects``, ready for ``kubernetes_files`` and ``chart_templates``, and the ``values``. The ``site`` has its
     ``variables``, those that are ``secrets``, and the ``files`` of its Secrets, and the ``options`` of all roles, by name.
     """
     objects, more, table, site = json.loads(json.dumps([objects, more, table, site]))  # plain data, which are quicker
-    there = {identity(item) for item in objects}
-    objects += [item for item in more if item["kind"] not in HASHED and identity(item) not in there]
+    there = {identity(item) for item in more}
+    existing = {service(item): item["metadata"]["name"] for item in objects if item["kind"] == "Secret"}
+    objects = more + [item for item in objects if identity(item) not in there]
     services = sorted({service(item) for item in objects})
     own, knobs = dict(expanded(table["own"], services)), {}
     for name, rows in expanded(table["knobs"], services):
@@ -210,7 +211,7 @@ def chart_lift(objects, more, table, site):
     named = {item["metadata"]["name"]: item for item in objects if item["kind"] in ("ConfigMap", "Secret")}
     for name, item in named.items():
         if item["kind"] == "Secret":
-            defaults[f"{service(item)}_existing_secret"] = name
+            defaults[f"{service(item)}_existing_secret"] = existing.get(service(item), name)
     for item in objects:
         refer(item, named)
     lift_all(objects, table["fixed"])
@@ -229,7 +230,7 @@ def refer(item, named):
     What is not immutable keeps its name.
     """
     own = [(item["metadata"], "name")] if item["kind"] in ("ConfigMap", "Secret") else []
-    early = "early." if item["kind"] == "Job" else ""
+    early = "early." if identity(item) == "django/Job/release" else ""
     for node, key in itertools.chain(own, *(list(places(item, path)) for path in REFERENCES)):
         if other := named.get(node[key]):
             name = "" if other["immutable"] else f' "{node[key]}"'
@@ -241,8 +242,8 @@ def make_secret(item, site, services):
     owner, data, taken = service(item), {}, []
     for file in item["data"]:
         options, text = secret_file(file, owner, site)
-        other = file.split("_")[0]  # whose it is, and who may be switched off
-        switched = other != owner and other in services and f"{other}_enabled" in site["options"]
+        other = file.split("_")[0]  # whose it is
+        switched = other in services and switchable(other, owner, site)
         data[(kept("if", f"$.Values.{other}.enabled") if switched else "") + file] = text
         taken += options
     given = " ".join(f"$.Values.{value_name(option)}" for option in taken if option.startswith(f"{owner}_"))
@@ -259,15 +260,32 @@ def secret_file(file, owner, site):
     names = sorted(site["secrets"], key=lambda name: not name.startswith(f"{owner}_"))
     ways = {checksum(site["secrets"][name]): (name, " | sha256sum") for name in reversed(names)}
     ways |= {site["secrets"][name]: (name, "") for name in reversed(names) if site["secrets"][name]}
-    parts = re.split(f"({'|'.join(map(re.escape, ways))})", site["files"][file].replace("%", "%%"))
-    if len(parts) == 1:
+    lines = site["files"][file].splitlines(keepends=True)
+    options, text = secret_text(lines, ways, owner)
+    if not options:
         raise ValueError(
             f"A chart cannot make {file} of {owner}: it is no variable, and holds none that is secret, nor its checksum."
         )
+    others = [{name.split("_")[0] for name in secret_text([line], ways, owner)[0]} for line in lines]
+    for other in set().union(*others):
+        if switchable(other, owner, site):
+            rest = [line for line, whose in zip(lines, others, strict=True) if other not in whose]
+            without = secret_text(rest, ways, owner)[1]
+            text = f"if $.Values.{other}.enabled }}}}{{{{ {text} }}}}{{{{ else }}}}{{{{ {without} }}}}{{{{ end"
+    return options, kept("put", text)
+
+
+def switchable(other, owner, site):
+    """Tell whether what one service has of another one goes when that is switched off."""
+    return other != owner and f"{other}_enabled" in site["options"]
+
+
+def secret_text(lines, ways, owner):
+    """Return the options that lines have something of, and how Helm makes the lines; ``ways`` tells of what by what option."""
+    parts = re.split(f"({'|'.join(map(re.escape, ways))})", "".join(lines).replace("%", "%%"))
     used = [ways[text] for text in parts[1::2]]
-    text = json.dumps("%s".join(parts[::2]))
-    values = " ".join(f"({needed(name, owner)}{way})" for name, way in used)
-    return [name for name, _ in used], kept("put", f"printf {text} {values} | b64enc")
+    values = "".join(f" ({needed(name, owner)}{way})" for name, way in used)
+    return [name for name, _ in used], f"printf {json.dumps('%s'.join(parts[::2]))}{values} | b64enc"
 
 
 def needed(option, owner):
