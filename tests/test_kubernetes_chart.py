@@ -15,6 +15,7 @@ NAME = "tandem-chart"
 SECRETS = {
     "django": {"secretKey": "a throw-away key", "superuserPassword": "open-sesame"},
     "mysql": {"password": "sesame", "rootPassword": "root-sesame"},
+    "prometheus": {"mysqlPassword": "exporter-sesame", "redisPassword": "exporter-redis-sesame"},
     "redis": {"password": "redis-sesame"},
     "stripe": {"secretKey": f"sk_test_{'a' * 24}", "webhookSecret": f"whsec_{'a' * 24}", "databaseKey": "stripe-sesame"},
 }
@@ -76,7 +77,8 @@ class ChartSite(ClusterSite):
 def site(alone, tmp_path_factory):
     """One that nobody has installed yet."""
     source = "build" if "tandem/mysql" in docker("images", "--format", "{{.Repository}}").split() else "pull"
-    with ChartSite(tmp_path_factory.mktemp("chart"), NAME, 30094, image_source=source, image_push_tags=[]) as site:
+    options = {"image_source": source, "image_push_tags": [], "prometheus_enabled": True}
+    with ChartSite(tmp_path_factory.mktemp("chart"), NAME, 30094, **options) as site:
         site.prepare()
         yield site
 
@@ -91,11 +93,24 @@ def test_a_secret_that_is_not_there(site):
 def test_an_installation_from_the_registry(site):
     said = site.helm("install")
     assert "The site: http://<any node>:30094" in said
-    assert "Made the superuser admin." in said  # the hook's log
+    assert "Made the superuser admin." in said  # the hooks' logs
+    assert "MySQL has the account exporter, which may log in and nothing else." in said
     eventually(lambda: states(site) == dict.fromkeys(NAMES, "up"))
     site.start("verify-site", secrets_placeholders=True).succeeded()
     assert "Site administration" in site.sign_in().text
     assert site.all("Job") == []
+
+
+def test_prometheus_sees_it(site):
+    path = f"/api/v1/namespaces/{NAME}/services/prometheus:http/proxy/api/v1/query"
+    up = [("query", 'count by (__name__) ({__name__=~"up|(mysql|redis|memcached|nginx)_up"} == 1)')]
+
+    def seen():
+        return {item["metric"]["__name__"]: int(item["value"][1]) for item in site.cluster.ask(path, up)["data"]["result"]}
+
+    eventually(lambda: site.see("StatefulSet", "prometheus")["status"].get("readyReplicas") == 1)
+    # Two pods of each tier, three volumes, and one of everything else
+    eventually(lambda: seen() == {"mysql_up": 1, "redis_up": 1, "memcached_up": 1, "nginx_up": 2, "up": 11})
 
 
 def test_an_upgrade_under_load(site):
@@ -131,7 +146,7 @@ def test_failing_upgrades_are_taken_back(site):
 def test_what_is_uninstalled_leaves_its_data_and_finds_them_again(site):
     users = site.get("/mysql").text
     claims = site.claims()
-    assert len(claims) == 2
+    assert len(claims) == 3
     site.ask("uninstall", "--wait", version=4)
     eventually(lambda: not site.all("Deployment") + site.all("StatefulSet"))
     assert site.claims() == claims

@@ -72,7 +72,8 @@ def called(item):
     peers = item.get("to") or item.get("from") or [item]
     peer = peers[0].get("podSelector", {}).get("matchLabels", {}) if len(peers) == 1 else {}
     name = item.get("name") or item.get("key") or (owner and owner[1]) or peer.get(NAME)
-    return name or str((item.get("ports") or [{}])[0].get("port"))
+    ports = item.get("ports")
+    return name or (str(ports[0].get("port")) if isinstance(ports, list) else None)
 
 
 def entries(node):
