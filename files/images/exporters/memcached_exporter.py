@@ -4,6 +4,7 @@
 Debian has no exporter for Memcached. This one knows what the site's alerts and dashboards ask for.
 """
 
+import signal
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -94,4 +95,5 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # which the first process of a container would not hear
     ThreadingHTTPServer(("", PORT), Handler).serve_forever()
