@@ -139,7 +139,7 @@ class ClusterSite(Site):
             "secrets_generate": True,
             "localstripe_enabled": True,
         }
-        super().__init__(folder, instance, **access, **variables)
+        super().__init__(folder, instance, **access | variables)
         self.environment["PWD"] = str(self.checkout)  # from where a message says which command to type
 
     def prepare(self):

@@ -28,6 +28,8 @@ SMALL = {
     "django_cpu_request": "100m",
     "nginx_cpu_request": "20m",
     "mysql_cpu_request": "50m",
+    "stripe_enabled": False,  # which has no part in any of it
+    "localstripe_enabled": False,
     # Back as fast as there; production takes its time.
     "autoscaling_behavior": DEFAULTS["autoscaling_behavior"]
     | {"scaleDown": {"stabilizationWindowSeconds": 15, "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}},
