@@ -27,7 +27,7 @@ LOGS = ROOT / ".artifacts" / "logs"
 RESULTS = ROOT / ".artifacts" / "junit"
 CACHE = Path.home() / ".cache" / "tandem"
 BIN = Path(sys.executable).parent
-PATIENCE = 20 * 60  # seconds for one command, so that nothing hangs for ever
+PATIENCE = 30 * 60  # seconds for one command, so that nothing hangs for ever
 
 ENVIRONMENT = os.environ | {
     "PATH": f"{BIN}:{os.environ['PATH']}",

@@ -128,14 +128,14 @@ def judge(cluster, names, since):
 
 
 def troubles(objects, names, since):
-    """Return what happened since then to what has one of the names in its own: of each sort, what tells most."""
+    """Return what happened since then to what has one of the names in its own: of each sort, what is missing, or what tells most."""
     found = {}
     for event in (item for item in objects if item["kind"] == "Event" and item.get("type") == "Warning"):
         about, message = event["involvedObject"], event["message"]
         late = (event.get("lastTimestamp") or event.get("eventTime") or "") >= since
         if late and any(f"-{name}-" in f"-{about['name']}-" for name in names):
             key = (about["kind"], about["name"]), event["reason"]
-            found[key] = max(found.get(key, ""), message, key=len)
+            found[key] = max(found.get(key, ""), message, key=lambda told: (told.endswith("not found"), len(told)))
     return [(*key, message) for key, message in found.items()]
 
 
