@@ -128,7 +128,7 @@ def judge(cluster, names, since):
 
 
 def troubles(objects, names, since):
-    """Return what happened since then to what has one of the names in its own: of each sort, what is missing, or what tells most."""
+    """Return what happened since then to what has one of the names in its own: of each sort, what lacks or tells most."""
     found = {}
     for event in (item for item in objects if item["kind"] == "Event" and item.get("type") == "Warning"):
         about, message = event["involvedObject"], event["message"]
