@@ -58,6 +58,17 @@ def ask(path, seconds):
     return rate, slowest, (stats()[0] - before) / count * 1000, int(bad[1]) if bad else 0
 
 
+def table(title, variants, told, *more):
+    """Print the best round of each variant, path by path, and further columns as their title and their cells by variant."""
+    heads = [f"`{path}` a second | 99 % within | CPU each | failed" for path in PATHS] + [head for head, _ in more]
+    print(f"| {title} | {' | '.join(heads)} |")
+    print("|" + " --- |" * (4 * len(PATHS) + len(more) + 1))
+    for name in variants:
+        best = [max(told[name, path]) for path in PATHS]
+        cells = [f"{rate:.0f} | {slowest} | {taken:.1f} ms | {bad}" for rate, slowest, taken, bad in best]
+        print(f"| {name} | {' | '.join(cells + [column[name] for _, column in more])} |")
+
+
 def main():
     """Measure all variants and print the table."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 2
@@ -74,12 +85,7 @@ def main():
                 memory[name] = stats()[1]
         finally:
             compose("up", "--detach", "--wait")
-    print("| workers | " + " | ".join(f"`{path}` a second | 99 % within | CPU each | failed" for path in PATHS) + " | memory |")
-    print("|" + " --- |" * (4 * len(PATHS) + 2))
-    for name in VARIANTS:
-        best = [max(told[name, path]) for path in PATHS]
-        cells = [f"{rate:.0f} | {slowest} | {taken:.1f} ms | {bad}" for rate, slowest, taken, bad in best]
-        print(f"| {name} | {' | '.join(cells)} | {memory[name]:.0f} MiB |")
+    table("workers", VARIANTS, told, ("memory", {name: f"{used:.0f} MiB" for name, used in memory.items()}))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ has to be installed.
 import sys
 
 import docker
-from gunicorn import PATHS, ask
+from gunicorn import PATHS, ask, table
 
 VARIANTS = {"is held still": "pause", "looks at everything every 5 seconds": "unpause"}
 SECONDS = 11  # two looks at least
@@ -33,12 +33,7 @@ def main():
         prometheus.reload()
         if prometheus.status == "paused":
             prometheus.unpause()
-    print("| Prometheus | " + " | ".join(f"`{path}` a second | 99 % within | CPU each | failed" for path in PATHS) + " |")
-    print("|" + " --- |" * (4 * len(PATHS) + 1))
-    for name in VARIANTS:
-        best = [max(told[name, path]) for path in PATHS]
-        cells = [f"{rate:.0f} | {slowest} | {taken:.1f} ms | {bad}" for rate, slowest, taken, bad in best]
-        print(f"| {name} | {' | '.join(cells)} |")
+    table("Prometheus", VARIANTS, told)
 
 
 if __name__ == "__main__":
