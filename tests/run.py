@@ -62,10 +62,22 @@ def table():
     """Return the parts in the order in which they run, as name and commands."""
     modules = {path.stem.removeprefix("test_").replace("_", "-"): path for path in sorted(ROOT.glob("tests/test_*.py"))}
     scenarios = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")} - {"default"}
+    sharing = {name for name in scenarios if shares(name)}
     parts = {"lint": linters(), "contracts": pytest(modules.pop("contracts"))}
     # The one that harms the cluster comes before those that use it, the longest one last.
-    parts |= {name: molecule(name) for name in sorted(scenarios, key=lambda name: (name == "site", name != "demo_cluster", name))}
-    return parts | {name: pytest(module) for name, module in modules.items()}
+    parts |= {name: molecule(name) for name in sorted(sharing, key=lambda name: (name == "site", name != "demo_cluster", name))}
+    parts |= {name: pytest(module) for name, module in modules.items()}
+    return parts | {name: molecule(name) for name in sorted(scenarios - sharing)}
+
+
+def is_scenario(part):
+    """Tell whether a part is a scenario of molecule's."""
+    return (ROOT / "molecule" / part).is_dir()
+
+
+def shares(scenario):
+    """Tell whether a scenario shares molecule's state with others, and so never runs beside one of them."""
+    return yaml.safe_load((ROOT / "molecule" / scenario / "molecule.yml").read_text()).get("shared_state", True)
 
 
 SET_UP = [
@@ -127,7 +139,7 @@ def run_part(name, commands):
             output, good = run(name, command, log)
             if not good:
                 failures.append(f"$ {shlex.join(command)}\n{output}")
-        if failures and (ROOT / "molecule" / name).is_dir():  # which takes away what it made however it ended
+        if failures and is_scenario(name):  # which takes away what it made however it ended
             run(name, ["molecule", "cleanup", "--scenario-name", name], log)
     seconds = time.monotonic() - start
     say(name, f"{'FAILED' if failures else 'passed'} in {seconds:.0f} s")
@@ -169,11 +181,11 @@ def run_all(parts):
     """Run the parts in two lanes, for a scenario seldom uses more than one processor; return their results by name."""
     if parts.keys() - WITHOUT_ENGINE:
         parts = {"set-up": SET_UP} | parts
-    scenarios = {name: commands for name, commands in parts.items() if name == "set-up" or (ROOT / "molecule" / name).is_dir()}
-    others = deque((name, commands) for name, commands in parts.items() if name not in scenarios)
+    sharing = {name: commands for name, commands in parts.items() if name == "set-up" or (is_scenario(name) and shares(name))}
+    others = deque((name, commands) for name, commands in parts.items() if name not in sharing)
     results, done = {}, {name: threading.Event() for name in parts}
-    # Scenarios never run two at once. When there are no more of them, their lane takes of the others, from the end.
-    sources = [chain(scenarios.items(), taken(others.pop)), taken(others.popleft)]
+    # What shares never runs two at once. When there is no more of it, its lane takes of the others, from the end.
+    sources = [chain(sharing.items(), taken(others.pop)), taken(others.popleft)]
     lanes = [threading.Thread(target=run_lane, args=(source, results, done)) for source in sources]
     try:
         for lane in lanes:
